@@ -1,0 +1,2 @@
+/** @file Public surface. */
+export {};

@@ -1,0 +1,134 @@
+/** @file The tiling, packing and task contracts: what the scheduler asks of an op. */
+import type { EvalContext, OpSemantics, TensorType } from "@mpk/ir";
+
+/** An op with everything resolved, as the facets see it. */
+export interface OpInstance<A = unknown> {
+  readonly kind: string;
+  readonly attrs: A;
+  readonly inputs: readonly TensorType[];
+  readonly outputs: readonly TensorType[];
+  /** Maximum tokens in a step: buffers are sized for it, tasks hold for every T up to it. */
+  readonly maxTokens: number;
+}
+
+/**
+ * A half-open range of columns of an operand, for every token of the step. Columns are the
+ * flattened dims behind the token dim, so one interval says exactly what is touched for every T.
+ */
+export interface Region {
+  readonly operand: "input" | "output";
+  readonly index: number;
+  readonly lo: number;
+  readonly hi: number;
+}
+
+/**
+ * Access to a KV state, in columns of [kvHeads * headDim]. `past`: rows at positions before this
+ * step's first token. `append`: rows of this step's tokens.
+ */
+export interface StateRegion {
+  readonly state: number;
+  readonly rows: "past" | "append";
+  readonly access: "read" | "write";
+  readonly lo: number;
+  readonly hi: number;
+}
+
+export interface TaskRegions {
+  readonly reads: readonly Region[];
+  readonly writes: readonly Region[];
+  readonly states: readonly StateRegion[];
+}
+
+export interface OpTiling<A = unknown> {
+  /** Number of tiles; a task is a contiguous tile range [lo, hi) on one SM. */
+  tiles(op: OpInstance<A>): number;
+  /**
+   * `spread`: as even as possible over all SMs. `single`: one task with all tiles.
+   */
+  readonly placement: "spread" | "single";
+  /** Exactly what tiles [lo, hi) touch. Weights that are streamed or resident are left out. */
+  regions(op: OpInstance<A>, lo: number, hi: number): TaskRegions;
+  /** Relative cost of one tile beyond its streamed bytes, in bytes-equivalent. */
+  tileCostBytes(op: OpInstance<A>): number;
+}
+
+/**
+ * How a contraction's weights lie in the stream: `mma-a-bf16`, fragments of the A operand of
+ * mma.m16n8k16 (row.col, bf16), 512 bytes each, in 32-wide K blocks (two fragments, 1 KiB).
+ *
+ * A tile is 16 packed rows. With G groups it holds 16/G rows of each group: packed row r is row
+ * (r mod 16/G) of group floor(r / (16/G)). G is 1, 2, 4 or 8.
+ *
+ * Inside a K block of 32 columns starting at k0, fragment s (0, 1), lane l = 4 g + q (g 0..7, q 0..3)
+ * holds eight bf16, in this order: row g, columns k0 + 8 q + 4 s + {0, 1}; row g + 8, the same
+ * columns; row g, columns + {2, 3}; row g + 8, columns + {2, 3}. (So that one 16-byte read of
+ * activations at k0 + 8 q serves both fragments of a lane.)
+ *
+ * A chunk is `blocksPerChunk` consecutive K blocks of one tile. Rows beyond N and columns beyond K
+ * are zero. The chunks of a task (tiles lo..hi) follow in this order: tile groups of
+ * `tilesPerGroup`; in a group, K slices of `chunksPerSlice` chunks; in a slice, the group's tiles;
+ * in a tile, its chunks by ascending K. (The last group and the last slice may be shorter.)
+ */
+export interface StreamLayout {
+  readonly format: "mma-a-bf16";
+  /** Input index of each group's weight, each bf16 [n, k]. */
+  readonly weights: readonly number[];
+  readonly n: number;
+  readonly k: number;
+  readonly blocksPerChunk: number;
+  readonly chunksPerTile: number;
+  readonly chunksPerSlice: number;
+  readonly tilesPerGroup: number;
+}
+
+/** The scheduler's choices that an op's packing depends on. */
+export interface PackingBudget {
+  /** Shared-memory bytes for the activations of all tokens of a step. */
+  readonly activationBytes: number;
+  /** Shared-memory bytes for one of the two partial-sum buffers. */
+  readonly partialBytes: number;
+  readonly chunkBytes: number;
+  readonly consumerWarps: number;
+}
+
+export interface OpPacking<A = unknown> {
+  /** Inputs read as resident weights (norm gains, biases, embedding rows): never streamed. */
+  resident(op: OpInstance<A>): readonly number[];
+  /** The streamed weights' layout, or null where nothing is streamed. */
+  stream(op: OpInstance<A>, budget: PackingBudget): StreamLayout | null;
+}
+
+/**
+ * One task on the virtual GPU. Nothing is found by name: operands are read and written as column
+ * intervals of buffers, weights come as the chunks that the stream delivers, in order.
+ */
+export interface TaskContext {
+  readonly tileLo: number;
+  readonly tileHi: number;
+  readonly eval: EvalContext;
+  /** [T, hi - lo] row-major, from an input's buffer (or a resident weight: [rows, hi - lo]). */
+  read(input: number, lo: number, hi: number): Float32Array | Int32Array;
+  /** Writes [T or 1, hi - lo] row-major to an output's buffer. */
+  write(output: number, lo: number, hi: number, data: Float32Array | Int32Array): void;
+  /** Waits for the next chunk of this SM's stream and gives its bytes. */
+  nextChunk(): Uint8Array;
+}
+
+/** Runs a task. A generator: it yields wherever another SM may get in between. */
+export type TaskBody<A = unknown> = (
+  op: OpInstance<A>,
+  layout: StreamLayout | null,
+  ctx: TaskContext,
+) => Generator<void, void, void>;
+
+export interface OpSchedule<A = unknown> {
+  readonly semantics: OpSemantics<A>;
+  readonly tiling: OpTiling<A>;
+  readonly packing: OpPacking<A>;
+  /** What a task computes, on the virtual GPU. */
+  readonly task: TaskBody<A>;
+}
+
+export type ScheduleTable = ReadonlyMap<string, OpSchedule<never>>;
+

@@ -1,0 +1,3 @@
+/** @file Public surface of the scheduler. */
+export * from "./contracts.ts";
+export * from "./plan.ts";
