@@ -1,2 +1,2 @@
-/** @file Public surface. */
-export {};
+/** @file Public surface of the CUDA emitter. */
+export * from "./manifest.ts";

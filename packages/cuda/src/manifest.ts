@@ -1,0 +1,206 @@
+/**
+ * @file The Manifest: all that a host needs to load weights, launch the kernel and read it out.
+ * Written beside the emitted source; the field offsets are computed here and nowhere else.
+ */
+
+/** C types of kernel parameters; pointers are 64-bit device addresses. */
+export type ParamType = "ptr" | "u64" | "u32" | "i32" | "f32";
+
+export interface ParamField {
+  readonly name: string;
+  readonly type: ParamType;
+  readonly offset: number;
+  /** Array length; 1 for a scalar. */
+  readonly count: number;
+}
+
+const paramBytes = { ptr: 8, u64: 8, u32: 4, i32: 4, f32: 4 } as const satisfies Record<
+  ParamType,
+  number
+>;
+
+/** Number of EOS ids that a launch can carry. */
+export const maxEosIds = 8;
+
+/**
+ * `struct Params`, passed by value to the decode kernel. Eight-byte fields come first, so that no
+ * padding is needed.
+ */
+const paramSpec: readonly (readonly [name: string, type: ParamType, count: number, doc: string])[] =
+  [
+    ["stream", "ptr", 1, "packed weights"],
+    ["resident", "ptr", 1, "gains, biases, embedding tables"],
+    ["scratch", "ptr", 1, "activations"],
+    ["kv", "ptr", 1, "KV pools of all states"],
+    ["pageTable", "ptr", 1, "i32 [pages]: physical page of each logical page"],
+    ["events", "ptr", 1, "counters, zero before every launch"],
+    ["steps", "ptr", 1, "two step descriptors, zero before every launch"],
+    ["prompt", "ptr", 1, "i32 [promptCount] token ids"],
+    ["control", "ptr", 1, "host-mapped words, see `ControlWord`"],
+    ["tokens", "ptr", 1, "host-mapped i32 [maxNew]: generated ids"],
+    ["stamps", "ptr", 1, "u64 [stampCount]: globaltimer at the end of each step, ns; may be 0"],
+    ["logitsLog", "ptr", 1, "f32 [logitsSteps, vocab]: last row's logits of each step; may be 0"],
+    ["seed", "u64", 1, "Philox key"],
+    ["watchdogNanos", "u64", 1, "a wait longer than this ends the kernel with a report"],
+    ["promptCount", "u32", 1, ""],
+    ["promptChunk", "u32", 1, "prompt tokens per step, 1 .. maxTokens"],
+    ["startPosition", "u32", 1, "position of the prompt's first token"],
+    ["maxNew", "u32", 1, "tokens to generate at most"],
+    ["stampCount", "u32", 1, ""],
+    ["logitsSteps", "u32", 1, ""],
+    ["eosCount", "u32", 1, ""],
+    ["eos", "i32", maxEosIds, ""],
+    ["topK", "u32", 1, "0: off"],
+    ["temperature", "f32", 1, "0: greedy"],
+    ["topP", "f32", 1, "1: off"],
+  ];
+
+/** Lays the parameters out as a C compiler does. */
+function layoutParams(): { fields: readonly ParamField[]; bytes: number } {
+  let offset = 0;
+  const fields = paramSpec.map(([name, type, count]): ParamField => {
+    const size = paramBytes[type];
+    offset = Math.ceil(offset / size) * size;
+    const field = { name, type, offset, count };
+    offset += size * count;
+    return field;
+  });
+  return { fields, bytes: Math.ceil(offset / 8) * 8 };
+}
+
+export const kernelParams = layoutParams();
+
+const cTypes = {
+  ptr: "u8*",
+  u64: "u64",
+  u32: "u32",
+  i32: "i32",
+  f32: "float",
+} as const satisfies Record<ParamType, string>;
+
+/** The same struct as C text. */
+export function paramsAsC(): string {
+  const lines = paramSpec.map(([name, type, count, doc]) => {
+    const array = count > 1 ? `[${count}]` : "";
+    const comment = doc === "" ? "" : `  // ${doc}`;
+    return `  ${cTypes[type]} ${name}${array};${comment}`;
+  });
+  return `struct Params {\n${lines.join("\n")}\n};`;
+}
+
+/**
+ * Words of the host-mapped control block (u32 each, 64 in all). The host writes `stop`; the kernel
+ * writes the others with system-scope release stores.
+ */
+export const ControlWord = {
+  /** Host to kernel: end after the current step. */
+  stop: 0,
+  /** Tokens generated so far; `tokens[i]` is valid for i below it. */
+  produced: 1,
+  /** 0 running; then a `Status`. */
+  status: 2,
+  /** Steps done. */
+  steps: 3,
+  /** Watchdog report, valid when status is `watchdog`. */
+  reportKind: 8,
+  reportSm: 9,
+  /** Position in that SM's task order. */
+  reportInstruction: 10,
+  /** Op index in the program. */
+  reportOp: 11,
+  reportEvent: 12,
+  reportExpected: 13,
+  reportSeen: 14,
+  reportStep: 15,
+} as const;
+
+export const controlWords = 64;
+
+/** How the kernel ended. */
+export const Status = { running: 0, maxNew: 1, eos: 2, stopped: 3, contextFull: 4, watchdog: 5, badToken: 6 } as const;
+
+/** What a reported wait was for. */
+export const ReportKind = { event: 1, streamFull: 2, streamEmpty: 3 } as const;
+
+/** Bytes of one step descriptor: tokens, position, stop, output count, then ids. */
+export function stepBytes(maxTokens: number): number {
+  return Math.ceil((16 + 4 * maxTokens) / 64) * 64;
+}
+
+/** A tensor of the checkpoint: bf16 [rows, columns] (rows = 1 dim tensors: [rows]). */
+export interface TensorPart {
+  readonly tensor: string;
+  readonly rows: number;
+  readonly columns: number;
+}
+
+/**
+ * One streamed op. The pack kernel `entries.pack` reads each group's weight as one contiguous bf16
+ * [n, k] matrix (its parts one below the other) and writes the chunks of every listed task.
+ */
+export interface PackEntry {
+  readonly op: number;
+  readonly groups: readonly { readonly parts: readonly TensorPart[] }[];
+  readonly n: number;
+  readonly k: number;
+  readonly blocksPerChunk: number;
+  readonly chunksPerTile: number;
+  readonly chunksPerSlice: number;
+  readonly tilesPerGroup: number;
+  /** Tasks as flat quadruples: offset in the packed image / 128, tileLo, tileHi, 0. */
+  readonly tasks: readonly number[];
+}
+
+/** A weight that is read as it is: parts one below the other, at `offsetBytes` of the arena. */
+export interface ResidentEntry {
+  readonly value: string;
+  readonly offsetBytes: number;
+  readonly bytes: number;
+  readonly parts: readonly TensorPart[];
+}
+
+export interface Manifest {
+  readonly format: "mpk-manifest";
+  readonly version: 1;
+  readonly model: string;
+  readonly target: string;
+  readonly entries: { readonly decode: string; readonly pack: string };
+  readonly launch: {
+    readonly blocks: number;
+    readonly threads: number;
+    readonly sharedBytes: number;
+    /** Threads of a block of the pack kernel; its grid is one block per task of an entry. */
+    readonly packThreads: number;
+  };
+  readonly params: { readonly bytes: number; readonly fields: readonly ParamField[] };
+  readonly memory: {
+    readonly streamBytes: number;
+    readonly residentBytes: number;
+    readonly scratchBytes: number;
+    readonly kvBytes: number;
+    readonly eventBytes: number;
+    readonly stepBytes: number;
+    readonly pages: number;
+  };
+  readonly limits: {
+    readonly maxTokens: number;
+    readonly maxContext: number;
+    readonly vocab: number;
+  };
+  readonly pack: readonly PackEntry[];
+  readonly resident: readonly ResidentEntry[];
+  /** For reports: every op of the program. */
+  readonly ops: readonly { readonly kind: string; readonly scope: string; readonly site: string }[];
+  /** Streamed bytes per step, all SMs. */
+  readonly streamedBytesPerStep: number;
+}
+
+/**
+ * Parameters of the pack kernel, in order: dst (u8*, the packed image), tasks (u32*, quadruples as
+ * in `PackEntry.tasks`), src0 .. src7 (u16* per group, unused ones 0), groups, n, k,
+ * blocksPerChunk, chunksPerTile, chunksPerSlice, tilesPerGroup (u32 each).
+ */
+export const packParams = [
+  "dst", "tasks", "src0", "src1", "src2", "src3", "src4", "src5", "src6", "src7",
+  "groups", "n", "k", "blocksPerChunk", "chunksPerTile", "chunksPerSlice", "tilesPerGroup",
+] as const;
