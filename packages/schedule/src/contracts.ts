@@ -1,5 +1,5 @@
 /** @file The tiling, packing and task contracts: what the scheduler asks of an op. */
-import type { EvalContext, OpSemantics, TensorType } from "@mpk/ir";
+import type { EvalContext, OpSemantics, TensorType, ValueId } from "@mpk/ir";
 
 /** An op with everything resolved, as the facets see it. */
 export interface OpInstance<A = unknown> {
@@ -107,6 +107,8 @@ export interface TaskContext {
   readonly tileLo: number;
   readonly tileHi: number;
   readonly eval: EvalContext;
+  /** The op's states, for `eval.state`: index `StateRegion.state` of this list. */
+  readonly states: readonly ValueId[];
   /** [T, hi - lo] row-major, from an input's buffer (or a resident weight: [rows, hi - lo]). */
   read(input: number, lo: number, hi: number): Float32Array | Int32Array;
   /** Writes [T or 1, hi - lo] row-major to an output's buffer. */
