@@ -1,0 +1,56 @@
+/** @file The test tiers: what each needs, and whether this machine has it. */
+import { spawnSync } from "node:child_process";
+import { existsSync } from "node:fs";
+import { delimiter, join } from "node:path";
+
+/** A test file belongs to a tier by its name: `x.nvcc.test.ts`; without a tier it is `unit`. */
+export type TierName = "unit" | "emu" | "nvcc" | "gpu";
+
+export interface Tier {
+  readonly name: TierName;
+  /** Why this machine cannot run it, or null where it can. */
+  readonly missing: string | null;
+}
+
+/** Finds a program in `PATH`, or in the folders given. */
+export function findProgram(name: string, more: readonly string[] = []): string | null {
+  const folders = [...(process.env["PATH"] ?? "").split(delimiter), ...more];
+  const found = folders.map((folder) => join(folder, name)).find((path) => existsSync(path));
+  return found ?? null;
+}
+
+/** The CUDA compiler: from `PATH`, `CUDA_HOME` or its usual place. */
+export function findNvcc(): string | null {
+  const home = process.env["CUDA_HOME"] ?? process.env["CUDA_PATH"] ?? "/usr/local/cuda";
+  return findProgram("nvcc", [join(home, "bin")]);
+}
+
+/** A host C++ compiler: `CXX`, or the first of the usual names. */
+export function findHostCompiler(): string | null {
+  const named = process.env["CXX"];
+  if (named !== undefined && named !== "") return named;
+  return ["g++", "clang++", "c++"].map((name) => findProgram(name)).find((p) => p !== null) ?? null;
+}
+
+function hasGpu(): boolean {
+  const smi = findProgram("nvidia-smi");
+  if (smi === null) return existsSync("/dev/nvidia0");
+  return /^GPU \d/m.test(spawnSync(smi, ["-L"], { encoding: "utf8" }).stdout ?? "");
+}
+
+/** Every tier, in the order of reports. */
+export function detectTiers(): readonly Tier[] {
+  const missing = {
+    unit: null,
+    emu: findHostCompiler() === null ? "no host C++ compiler (g++, clang++, c++ or $CXX)" : null,
+    nvcc: findNvcc() === null ? "no nvcc in $PATH, $CUDA_HOME/bin or /usr/local/cuda/bin" : null,
+    gpu: hasGpu() ? null : "no NVIDIA device",
+  } satisfies Record<TierName, string | null>;
+  return Object.entries(missing).map(([name, why]) => ({ name: name as TierName, missing: why }));
+}
+
+/** The tier of a test file, by its name. */
+export function tierOf(file: string): TierName {
+  const tier = /\.(emu|nvcc|gpu)\.(?:long\.)?test\.ts$/.exec(file)?.[1];
+  return (tier as TierName | undefined) ?? "unit";
+}
