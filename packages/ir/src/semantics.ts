@@ -34,8 +34,12 @@ export type Precision = "f32" | "bf16";
 export interface KvState {
   readonly kvHeads: number;
   readonly headDim: number;
-  /** `row`: [kvHeads * headDim], stored at the precision of the run. */
-  write(position: number, k: Float32Array, v: Float32Array): void;
+  /**
+   * Stores columns [lo, lo + k.length) of [kvHeads * headDim] at the precision of the run; `lo` is
+   * 0 where it is not given. The other columns of the position stay as they are.
+   */
+  write(position: number, k: Float32Array, v: Float32Array, lo?: number): void;
+  /** The position's whole row, [kvHeads * headDim]. Not to be written to. */
   k(position: number): Float32Array;
   v(position: number): Float32Array;
 }

@@ -13,7 +13,8 @@ export interface OpInstance<A = unknown> {
 
 /**
  * A half-open range of columns of an operand, for every token of the step. Columns are the
- * flattened dims behind the token dim, so one interval says exactly what is touched for every T.
+ * flattened dims behind the first, so one interval says exactly what is touched for every T. [T]
+ * has one column; a rank-1 value without T (a gain, a bias, one token id) is one row of columns.
  */
 export interface Region {
   readonly operand: "input" | "output";
@@ -40,9 +41,17 @@ export interface TaskRegions {
   readonly states: readonly StateRegion[];
 }
 
+/** Where a view's columns start in its input, and whether it is the last row alone. */
+export interface ViewOffset {
+  readonly column: number;
+  readonly lastRow: boolean;
+}
+
 export interface OpTiling<A = unknown> {
-  /** Number of tiles; a task is a contiguous tile range [lo, hi) on one SM. */
+  /** Number of tiles; a task is a contiguous tile range [lo, hi) on one SM. 0 for a view. */
   tiles(op: OpInstance<A>): number;
+  /** Where output 0 lies in input 0 if the op is a view, which never becomes a task; else null. */
+  view(op: OpInstance<A>): ViewOffset | null;
   /**
    * `spread`: as even as possible over all SMs. `single`: one task with all tiles.
    */
@@ -109,8 +118,13 @@ export interface TaskContext {
   readonly eval: EvalContext;
   /** The op's states, for `eval.state`: index `StateRegion.state` of this list. */
   readonly states: readonly ValueId[];
-  /** [T, hi - lo] row-major, from an input's buffer (or a resident weight: [rows, hi - lo]). */
+  /**
+   * [rows, hi - lo] row-major, from an input's buffer or a resident weight. Rows are T or 1 as the
+   * input's type says, all rows of a weight.
+   */
   read(input: number, lo: number, hi: number): Float32Array | Int32Array;
+  /** [hi - lo], from one row of a resident weight (an embedding table). */
+  readRow(input: number, row: number, lo: number, hi: number): Float32Array;
   /** Writes [T or 1, hi - lo] row-major to an output's buffer. */
   write(output: number, lo: number, hi: number, data: Float32Array | Int32Array): void;
   /** Waits for the next chunk of this SM's stream and gives its bytes. */
