@@ -1,0 +1,97 @@
+/** @file Text to token ids and back, from tokenizer.json; text is emitted as it becomes whole. */
+import { existsSync } from "node:fs";
+import { join } from "node:path";
+import { Tokenizer as HuggingFace } from "@huggingface/tokenizers";
+import { z } from "zod";
+import { inputError, messageOf } from "./errors.ts";
+import { readJson } from "./json.ts";
+
+/** Turns ids into text while they arrive. */
+export interface TextStream {
+  /** The text that became certain with this id: possibly none, never half a character. */
+  push(id: number): string;
+  /** What is left; an unfinished character becomes U+FFFD. */
+  end(): string;
+}
+
+export interface Tokenizer {
+  /** Ids with the special tokens that the checkpoint's post-processor adds. */
+  encode(text: string): readonly number[];
+  /** Text without special tokens. */
+  decode(ids: readonly number[]): string;
+  stream(): TextStream;
+  idOf(token: string): number | undefined;
+}
+
+const anyObject = z.record(z.string(), z.unknown());
+
+/**
+ * The tokenizer of a checkpoint directory, or null where it has no tokenizer.json.
+ * @throws MpkError where a file is there but cannot be used.
+ */
+export function openTokenizer(directory: string): Tokenizer | null {
+  const file = join(directory, "tokenizer.json");
+  if (!existsSync(file)) return null;
+  const configFile = join(directory, "tokenizer_config.json");
+  const json = readJson(file, anyObject);
+  const config = existsSync(configFile) ? readJson(configFile, anyObject) : {};
+  return fromJson(json, config, file);
+}
+
+/** As `openTokenizer`, from parsed files; `source` is named in errors. */
+export function fromJson(json: object, config: object, source = "tokenizer.json"): Tokenizer {
+  let inner: HuggingFace;
+  try {
+    inner = new HuggingFace(json, config);
+  } catch (error) {
+    throw inputError(
+      `${source}: cannot be used: ${messageOf(error)}`,
+      "pass token ids (--prompt-ids) instead of text",
+      error,
+    );
+  }
+  // Clean-up rewrites text that was already streamed ("do n't"), so it stays off.
+  const decode = (ids: readonly number[]) =>
+    ids.length === 0
+      ? ""
+      : inner.decode([...ids], { skip_special_tokens: true, clean_up_tokenization_spaces: false });
+  return Object.freeze({
+    encode: (text: string) => Object.freeze(inner.encode(text).ids),
+    decode,
+    stream: () => textStream(decode),
+    idOf: (token: string) => inner.token_to_id(token),
+  });
+}
+
+/**
+ * Text of ids that arrive one by one. Each new id is decoded behind the ids of the last text that
+ * came out, for decoders treat the start of a text and runs of byte tokens specially; what it adds
+ * to them is held back while it ends in U+FFFD, the sign of an unfinished character.
+ */
+export function textStream(decode: (ids: readonly number[]) => string): TextStream {
+  let window: number[] = [];
+  let settled = 0;
+  const added = () => {
+    const before = decode(window.slice(0, settled));
+    const whole = decode(window);
+    return whole.startsWith(before) ? whole.slice(before.length) : decode(window.slice(settled));
+  };
+  const settle = () => {
+    window = window.slice(settled);
+    settled = window.length;
+  };
+  return {
+    push(id) {
+      window.push(id);
+      const text = added();
+      if (text.endsWith("\uFFFD") || text === "") return "";
+      settle();
+      return text;
+    },
+    end() {
+      const text = added();
+      settle();
+      return text;
+    },
+  };
+}
