@@ -119,7 +119,8 @@ function main(args: readonly string[]): number {
   const checks: Counts = { passed: 0, failed: 0, skipped: 0 };
   const files = testFiles(long);
   const tiers = detectTiers();
-  const runnable = files.filter((file) => tiers.find((t) => t.name === tierOf(file))?.missing === null);
+  const missing = new Set(tiers.filter((t) => t.missing !== null).map((t) => t.name));
+  const runnable = files.filter((file) => !missing.has(tierOf(file)));
   if (long) runLong(runnable, counts);
   else {
     checks[check("typecheck", bin("tsc"), ["-p", "tsconfig.json"]) ? "passed" : "failed"]++;
@@ -129,10 +130,10 @@ function main(args: readonly string[]): number {
 
   say("");
   if (!long) say(`checks: ${text(checks)} (typecheck, lint)`);
-  for (const { name, missing } of tiers) {
+  for (const { name, missing: why } of tiers) {
     const own = files.filter((file) => tierOf(file) === name).length;
-    if (missing !== null) counts[name].skipped += own;
-    say(missing === null ? `${name}: ${text(counts[name])}` : `${name}: ${own} files not run, ${missing}`);
+    if (why !== null) counts[name].skipped += own;
+    say(`${name}: ${why === null ? text(counts[name]) : `${own} test files not run, ${why}`}`);
   }
   const all = [checks, ...Object.values(counts)];
   const sum = (key: keyof Counts): number => all.reduce((total, c) => total + c[key], 0);
