@@ -1,3 +1,9 @@
 /** @file Public surface of the scheduler. */
 export * from "./contracts.ts";
 export * from "./plan.ts";
+export * from "./errors.ts";
+export { machines, virtual } from "./machines.ts";
+export { plan } from "./planner/index.ts";
+export type { PlanOptions } from "./planner/index.ts";
+export type { Assignment } from "./planner/assign.ts";
+export { sharedReserveBytes } from "./planner/ring.ts";

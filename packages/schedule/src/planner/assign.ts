@@ -1,0 +1,150 @@
+/** @file Assigns tile ranges to SMs, balancing streamed bytes. Deterministic. */
+import type { StreamLayout } from "../contracts.ts";
+import type { IdLists, TaskTable } from "../plan.ts";
+import type { OpNode } from "./nodes.ts";
+import { chunkBytesOf } from "./ring.ts";
+
+/**
+ * `periodic`: ops at the same place of every layer get the same SMs, so that the emitted
+ * instruction lists repeat. `balanced`: each op by itself, which evens out what is left over.
+ */
+export type Assignment = "periodic" | "balanced";
+
+export interface Assigned {
+  readonly tasks: TaskTable;
+  readonly order: IdLists;
+  /** By op index: its tasks are [opStart[i], opStart[i + 1]). */
+  readonly opStart: Int32Array;
+}
+
+interface Group {
+  readonly members: number[];
+  readonly node: OpNode;
+  /** Bytes-equivalent of one tile in all members together. */
+  weight: number;
+}
+
+/** Tile ranges of one op: per SM in ascending order, how many tiles it gets. */
+type Shares = Int32Array;
+
+/**
+ * Each op's tiles are split evenly, contiguous and ascending by SM; the SMs that get one tile
+ * more are those with the fewest bytes so far, heaviest groups of ops first.
+ */
+export function assignTasks(
+  nodes: readonly OpNode[],
+  execution: readonly number[],
+  layouts: readonly (StreamLayout | null)[],
+  sms: number,
+  assignment: Assignment,
+): Assigned {
+  const groups = groupOps(nodes, layouts, assignment);
+  const load = new Float64Array(sms);
+  const shares = new Map<number, Shares>();
+  for (const group of groups) {
+    const share = shareOut(group, load);
+    for (const member of group.members) shares.set(member, share);
+  }
+  return buildTasks(nodes, execution, shares, sms);
+}
+
+function groupOps(
+  nodes: readonly OpNode[],
+  layouts: readonly (StreamLayout | null)[],
+  assignment: Assignment,
+): readonly Group[] {
+  const groups = new Map<number, Group>();
+  for (const node of nodes) {
+    if (node.view) continue;
+    const { schedule, instance } = node.cls;
+    const layout = layouts[node.index] ?? null;
+    const streamed = layout === null ? 0 : layout.chunksPerTile * chunkBytesOf(layout);
+    const cost = streamed + schedule.tiling.tileCostBytes(instance);
+    const key = assignment === "periodic" ? node.pattern : node.index;
+    const group = groups.get(key) ?? { members: [], node, weight: 0 };
+    group.members.push(node.index);
+    group.weight += cost;
+    groups.set(key, group);
+  }
+  // A stable sort: equal weights stay in program order.
+  return [...groups.values()].sort((a, b) => b.weight - a.weight);
+}
+
+function shareOut(group: Group, load: Float64Array): Shares {
+  const { cls } = group.node;
+  const share = new Int32Array(load.length);
+  const byLoad = Array.from(load.keys()).sort((a, b) => (load[a] ?? 0) - (load[b] ?? 0) || a - b);
+  if (cls.schedule.tiling.placement === "single") {
+    share[byLoad[0] ?? 0] = cls.tiles;
+  } else {
+    share.fill(Math.floor(cls.tiles / load.length));
+    for (const sm of byLoad.slice(0, cls.tiles % load.length)) share[sm] = (share[sm] ?? 0) + 1;
+  }
+  for (let sm = 0; sm < load.length; sm++) {
+    load[sm] = (load[sm] ?? 0) + (share[sm] ?? 0) * group.weight;
+  }
+  return share;
+}
+
+function buildTasks(
+  nodes: readonly OpNode[],
+  execution: readonly number[],
+  shares: ReadonlyMap<number, Shares>,
+  sms: number,
+): Assigned {
+  const opStart = new Int32Array(nodes.length + 1);
+  const perSm = new Int32Array(sms + 1);
+  let count = 0;
+  for (const node of nodes) {
+    opStart[node.index] = count;
+    const share = shares.get(node.index);
+    for (let sm = 0; sm < sms; sm++) {
+      if ((share?.[sm] ?? 0) === 0) continue;
+      count++;
+      perSm[sm + 1] = (perSm[sm + 1] ?? 0) + 1;
+    }
+  }
+  opStart[nodes.length] = count;
+  const tasks = {
+    count,
+    op: new Int32Array(count),
+    sm: new Int32Array(count),
+    tileLo: new Int32Array(count),
+    tileHi: new Int32Array(count),
+  };
+  for (const [op, share] of shares) {
+    let tile = 0;
+    let task = opStart[op] ?? 0;
+    for (let sm = 0; sm < sms; sm++) {
+      const tiles = share[sm] ?? 0;
+      if (tiles === 0) continue;
+      tasks.op[task] = op;
+      tasks.sm[task] = sm;
+      tasks.tileLo[task] = tile;
+      tile += tiles;
+      tasks.tileHi[task] = tile;
+      task++;
+    }
+  }
+  return { tasks, order: orderPerSm(tasks, opStart, execution, perSm), opStart };
+}
+
+function orderPerSm(
+  tasks: TaskTable,
+  opStart: Int32Array,
+  execution: readonly number[],
+  start: Int32Array,
+): IdLists {
+  for (let sm = 1; sm < start.length; sm++) start[sm] = (start[sm] ?? 0) + (start[sm - 1] ?? 0);
+  const next = start.slice();
+  const items = new Int32Array(tasks.count);
+  for (const op of execution) {
+    for (let task = opStart[op] ?? 0; task < (opStart[op + 1] ?? 0); task++) {
+      const sm = tasks.sm[task] ?? 0;
+      const at = next[sm] ?? 0;
+      items[at] = task;
+      next[sm] = at + 1;
+    }
+  }
+  return { start, items };
+}

@@ -1,0 +1,81 @@
+/** @file plan(): from a Program to a Plan, one step per file. Pure and deterministic. */
+import type { Program } from "@mpk/ir";
+import type { ScheduleTable, StreamLayout } from "../contracts.ts";
+import { PlanError } from "../errors.ts";
+import { checkMachine } from "../machines.ts";
+import type { Machine, Plan } from "../plan.ts";
+import { assignTasks } from "./assign.ts";
+import type { Assignment } from "./assign.ts";
+import { findDependencies } from "./dependencies.ts";
+import { planEvents } from "./events.ts";
+import { planMemory } from "./memory.ts";
+import { executionOrder, resolveOps } from "./nodes.ts";
+import type { OpClass } from "./nodes.ts";
+import { chooseRing, layoutOf, longestK } from "./ring.ts";
+import type { RingOptions } from "./ring.ts";
+import { planStreams } from "./streams.ts";
+import { resolveViews } from "./views.ts";
+
+export interface PlanOptions extends RingOptions {
+  /** Default `periodic`: identical layers get identical assignments. */
+  readonly assignment?: Assignment;
+  /** Positions per KV page; default 64. */
+  readonly pageTokens?: number;
+}
+
+/**
+ * Schedules a Program (after all passes) on a machine.
+ *
+ * Throws `PlanError` naming the op or machine that cannot be planned: an op that the table lacks,
+ * a view that is none, too little shared memory, SMs outside 1..256.
+ */
+export function plan(
+  program: Program,
+  table: ScheduleTable,
+  machine: Machine,
+  options: PlanOptions = {},
+): Plan {
+  checkMachine(machine);
+  const nodes = resolveOps(program, table);
+  const execution = executionOrder(program, nodes);
+  if (execution.length === 0) {
+    throw new PlanError(`program ${program.name}: no op has work to do; nothing to schedule`);
+  }
+  const resolved = resolveViews(program, nodes);
+  const classes = new Set(nodes.map((node) => node.cls));
+  const { maxTokens, maxContext } = program.limits;
+  const ring = chooseRing(machine, maxTokens, longestK(classes), options);
+  const byClass = new Map<OpClass, StreamLayout | null>();
+  for (const cls of classes) byClass.set(cls, layoutOf(cls, ring));
+  const layouts = nodes.map((node) => byClass.get(node.cls) ?? null);
+  const { sms } = machine;
+  const assignment = options.assignment ?? "periodic";
+  const assigned = assignTasks(nodes, execution, layouts, sms, assignment);
+  const found = findDependencies(program, nodes, resolved, assigned, execution);
+  const effects = nodes.map((node) => node.cls.schedule.semantics.traits.effect);
+  const events = planEvents(found.needs, assigned, execution, effects, sms);
+  const memory = planMemory(
+    program, resolved, found.accessors, assigned, execution, events.doneBefore,
+  );
+  const pageTokens = options.pageTokens ?? 64;
+  return Object.freeze({
+    format: "mpk-plan",
+    version: 1,
+    program,
+    machine,
+    ranks: 1,
+    ring,
+    tasks: assigned.tasks,
+    order: assigned.order,
+    waits: events.waits,
+    signals: events.signals,
+    events: events.events,
+    edgesBeforeFusion: found.pairs + events.gatePairs,
+    layouts,
+    streams: planStreams(assigned, layouts, sms),
+    placements: memory.placements,
+    scratchBytes: memory.scratchBytes,
+    pageTokens,
+    pages: Math.ceil(maxContext / pageTokens),
+  });
+}

@@ -1,0 +1,96 @@
+/** @file Resolves a Program's ops against the op table: facets, instances, classes. Pure. */
+import type { Program, TensorType } from "@mpk/ir";
+import type { OpInstance, OpSchedule, ScheduleTable, TaskRegions } from "../contracts.ts";
+import { describeOp, PlanError } from "../errors.ts";
+
+/** Ops with the same kind, attributes and types share one class, so facets are asked once. */
+export interface OpClass {
+  readonly id: number;
+  readonly schedule: OpSchedule<unknown>;
+  readonly instance: OpInstance;
+  readonly tiles: number;
+  /** Regions of tiles [lo, hi), remembered: identical layers ask the same questions. */
+  regions(lo: number, hi: number): TaskRegions;
+}
+
+/** One op as the planner sees it. */
+export interface OpNode {
+  readonly index: number;
+  readonly cls: OpClass;
+  /** Same class and same place in their layers: such ops get the same assignment. */
+  readonly pattern: number;
+  /** A view moves nothing: it has no tiles and no task. */
+  readonly view: boolean;
+}
+
+/** Throws `PlanError` naming an op that the table lacks. */
+export function resolveOps(program: Program, table: ScheduleTable): readonly OpNode[] {
+  const classes = new Map<string, OpClass>();
+  const patterns = new Map<string, number>();
+  const seenInScope = new Map<string, number>();
+  const { maxTokens } = program.limits;
+  return program.ops.map((op, index) => {
+    const types = (ids: readonly number[]): TensorType[] =>
+      ids.map((id) => {
+        const value = program.values[id];
+        if (value === undefined) throw new PlanError(`${describeOp(op)}: no value ${id}`);
+        return value.type;
+      });
+    const inputs = types(op.inputs);
+    const outputs = types(op.outputs);
+    const key = JSON.stringify([op.kind, op.attrs, inputs, outputs]);
+    let cls = classes.get(key);
+    if (cls === undefined) {
+      const schedule = table.get(op.kind) as OpSchedule<unknown> | undefined;
+      if (schedule === undefined) {
+        const known = [...table.keys()].join(", ");
+        throw new PlanError(`${describeOp(op)}: not in the op table; it has ${known}`);
+      }
+      const attrs = schedule.semantics.parseAttrs(op.attrs);
+      const instance = { kind: op.kind, attrs, inputs, outputs, maxTokens };
+      cls = makeClass(classes.size, schedule, instance);
+      classes.set(key, cls);
+    }
+    const ordinalKey = `${cls.id} ${op.scope}`;
+    const ordinal = seenInScope.get(ordinalKey) ?? 0;
+    seenInScope.set(ordinalKey, ordinal + 1);
+    const patternKey = `${cls.id} ${ordinal} ${op.scope.replace(/\d+/g, "#")}`;
+    const pattern = patterns.get(patternKey) ?? patterns.size;
+    patterns.set(patternKey, pattern);
+    return { index, cls, pattern, view: cls.tiles === 0 };
+  });
+}
+
+function makeClass(id: number, schedule: OpSchedule<unknown>, instance: OpInstance): OpClass {
+  const known = new Map<number, TaskRegions>();
+  const tiles = schedule.tiling.tiles(instance);
+  const regions = (lo: number, hi: number): TaskRegions => {
+    const key = lo * (tiles + 1) + hi;
+    let found = known.get(key);
+    if (found === undefined) {
+      found = schedule.tiling.regions(instance, lo, hi);
+      known.set(key, found);
+    }
+    return found;
+  };
+  return { id, schedule, instance, tiles, regions };
+}
+
+/**
+ * Execution order of the ops that have tasks: program order, but with each effect (the token
+ * choice) after everything that does not depend on it, since an effect opens the next step.
+ */
+export function executionOrder(program: Program, nodes: readonly OpNode[]): readonly number[] {
+  const held = new Set<number>();
+  const early: number[] = [];
+  const late: number[] = [];
+  for (const node of nodes) {
+    const op = program.ops[node.index];
+    if (op === undefined) continue;
+    const isHeld =
+      node.cls.schedule.semantics.traits.effect || op.inputs.some((input) => held.has(input));
+    if (isHeld) for (const output of op.outputs) held.add(output);
+    if (!node.view) (isHeld ? late : early).push(node.index);
+  }
+  return [...early, ...late];
+}
