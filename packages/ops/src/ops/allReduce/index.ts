@@ -1,5 +1,0 @@
-/** @file allReduce: one op, all its facets. */
-import { defineOp } from "../../define.ts";
-import { semantics } from "./semantics.ts";
-
-export const allReduce = defineOp({ semantics });

@@ -1,5 +1,0 @@
-/** @file layerNorm: one op, all its facets. */
-import { defineOp } from "../../define.ts";
-import { semantics } from "./semantics.ts";
-
-export const layerNorm = defineOp({ semantics });
