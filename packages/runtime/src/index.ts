@@ -4,3 +4,8 @@ export * from "./convert.ts";
 export * from "./safetensors.ts";
 export * from "./weights.ts";
 export * from "./tokenizer.ts";
+export * from "./cuda/libraries.ts";
+export * from "./cuda/driver.ts";
+export * from "./cuda/device.ts";
+export * from "./cuda/nvrtc.ts";
+export * from "./cuda/cache.ts";

@@ -1,4 +1,5 @@
 /** @file The only file that imports koffi: native libraries, C calls and mapped files. */
+import { promisify } from "node:util";
 import { messageOf } from "./errors.ts";
 
 /** C types by the names koffi knows; pointers travel as bigint addresses or typed arrays. */
@@ -15,10 +16,16 @@ export type CType =
 
 export type CValue = number | bigint | string | null | ArrayBufferView;
 
+export interface NativeFunction {
+  (...args: CValue[]): unknown;
+  /** On a worker thread; views passed in must stay alive and unread until it resolves. */
+  async(...args: CValue[]): Promise<unknown>;
+}
+
 /** A shared library. `func` throws where the symbol is missing. */
 export interface NativeLibrary {
   readonly path: string;
-  func(name: string, result: CType, args: readonly CType[]): (...args: CValue[]) => unknown;
+  func(name: string, result: CType, args: readonly CType[]): NativeFunction;
 }
 
 /** What the rest of the runtime needs from C. Tests pass a fake. */
@@ -72,7 +79,8 @@ function wrapLibrary(koffi: Koffi, path: string): NativeLibrary {
     path,
     func: (name, result, args) => {
       const call = handle.func(name, result, [...args]);
-      return (...values) => call(...values) as unknown;
+      const later = promisify(call.async) as (...values: CValue[]) => Promise<unknown>;
+      return Object.assign((...values: CValue[]) => call(...values) as unknown, { async: later });
     },
   };
 }

@@ -1,0 +1,162 @@
+/** @file The CUDA driver API, as much of it as the runtime uses, with errors that say what to do. */
+import { environmentError, messageOf, runtimeError, type MpkError } from "../errors.ts";
+import { loadNative, type CType, type CValue, type Native, type NativeFunction } from "../native.ts";
+import { driverPaths, type Environment } from "./libraries.ts";
+
+/** Argument types of every driver call used here; each returns a CUresult. */
+const calls = {
+  cuInit: ["uint"],
+  cuDriverGetVersion: ["void *"],
+  cuDeviceGetCount: ["void *"],
+  cuDeviceGet: ["void *", "int"],
+  cuDeviceGetName: ["void *", "int", "int"],
+  cuDeviceGetAttribute: ["void *", "int", "int"],
+  cuDeviceTotalMem_v2: ["void *", "int"],
+  cuDevicePrimaryCtxRetain: ["void *", "int"],
+  cuDevicePrimaryCtxRelease_v2: ["int"],
+  cuCtxSetCurrent: ["uintptr_t"],
+  cuMemGetInfo_v2: ["void *", "void *"],
+  cuMemAlloc_v2: ["void *", "size_t"],
+  cuMemFree_v2: ["uint64_t"],
+  cuMemHostAlloc: ["void *", "size_t", "uint"],
+  cuMemHostGetDevicePointer_v2: ["void *", "uintptr_t", "uint"],
+  cuMemFreeHost: ["uintptr_t"],
+  cuMemcpyHtoDAsync_v2: ["uint64_t", "uintptr_t", "size_t", "uintptr_t"],
+  cuMemcpyDtoHAsync_v2: ["uintptr_t", "uint64_t", "size_t", "uintptr_t"],
+  cuMemsetD8Async: ["uint64_t", "uint", "size_t", "uintptr_t"],
+  cuMemsetD32Async: ["uint64_t", "uint", "size_t", "uintptr_t"],
+  cuStreamCreate: ["void *", "uint"],
+  cuStreamDestroy_v2: ["uintptr_t"],
+  cuStreamQuery: ["uintptr_t"],
+  cuEventCreate: ["void *", "uint"],
+  cuEventDestroy_v2: ["uintptr_t"],
+  cuEventRecord: ["uintptr_t", "uintptr_t"],
+  cuEventQuery: ["uintptr_t"],
+  cuEventElapsedTime: ["void *", "uintptr_t", "uintptr_t"],
+  cuModuleLoadData: ["void *", "void *"],
+  cuModuleUnload: ["uintptr_t"],
+  cuModuleGetFunction: ["void *", "uintptr_t", "str"],
+  cuFuncSetAttribute: ["uintptr_t", "int", "int"],
+  cuFuncGetAttribute: ["void *", "int", "uintptr_t"],
+  cuOccupancyMaxActiveBlocksPerMultiprocessor: ["void *", "uintptr_t", "int", "size_t"],
+  cuLaunchKernel: [
+    "uintptr_t", "uint", "uint", "uint", "uint", "uint", "uint", "uint", "uintptr_t", "void *",
+    "void *",
+  ],
+  cuLaunchCooperativeKernel: [
+    "uintptr_t", "uint", "uint", "uint", "uint", "uint", "uint", "uint", "uintptr_t", "void *",
+  ],
+} as const satisfies Record<string, readonly CType[]>;
+
+export type DriverCall = keyof typeof calls;
+
+/** CUresult values that are told apart here. */
+export const CuResult = {
+  success: 0,
+  invalidValue: 1,
+  outOfMemory: 2,
+  noDevice: 100,
+  noBinaryForGpu: 209,
+  invalidHandle: 400,
+  notReady: 600,
+  cooperativeTooLarge: 720,
+  illegalAddress: 700,
+  systemNotReady: 802,
+  driverMismatch: 803,
+} as const;
+
+/** The oldest driver that has all of the above and loads cubins of CUDA 12. */
+export const oldestDriver = 12_000;
+
+export const showVersion = (version: number): string =>
+  `${Math.floor(version / 1000)}.${Math.floor((version % 1000) / 10)}`;
+
+/** The loaded driver library. */
+export interface Driver {
+  readonly path: string;
+  /** 1000 major + 10 minor. */
+  readonly version: number;
+  readonly native: Native;
+  /** Calls and throws, naming the call and the error, unless the result is success. */
+  call(name: DriverCall, ...args: CValue[]): void;
+  /** Calls and gives the CUresult. */
+  result(name: DriverCall, ...args: CValue[]): number;
+  error(name: string, code: number): MpkError;
+}
+
+const driverFix =
+  "install NVIDIA's driver, or use the virtual GPU (--device virtual); `mpk doctor` shows what is found";
+
+/**
+ * Loads the driver library and initializes it.
+ * @throws MpkError (environment) where there is none, it is too old, or has no device.
+ */
+export async function openDriver(
+  env: Environment = process.env,
+  native?: Native,
+): Promise<Driver> {
+  const c = native ?? (await loadNative().catch((error: unknown) => {
+    throw environmentError(
+      `koffi has no binary for ${process.platform}-${process.arch}: ${messageOf(error)}`,
+      "use --device virtual, or a platform that koffi supports",
+      error,
+    );
+  }));
+  const { library } = c.load(driverPaths(env));
+  if (library === null) {
+    throw environmentError("no CUDA driver: libcuda.so.1 cannot be loaded", driverFix);
+  }
+  const functions = new Map<string, NativeFunction>();
+  const lookUp = (name: string, args: readonly CType[]): NativeFunction => {
+    const known = functions.get(name);
+    if (known !== undefined) return known;
+    const found = library.func(name, "int", args);
+    functions.set(name, found);
+    return found;
+  };
+  const result = (name: DriverCall, ...args: CValue[]) => Number(lookUp(name, calls[name])(...args));
+  const error = (name: string, code: number) =>
+    translate(name, code, errorName(c, lookUp("cuGetErrorName", ["int", "void *"]), code));
+  const call = (name: DriverCall, ...args: CValue[]) => {
+    const code = result(name, ...args);
+    if (code !== CuResult.success) throw error(name, code);
+  };
+  // Before cuInit, which may fail just because the driver is old.
+  const version = new Int32Array(1);
+  call("cuDriverGetVersion", version);
+  refuseOld(library.path, version[0] ?? 0);
+  call("cuInit", 0);
+  return { path: library.path, version: version[0] ?? 0, native: c, call, result, error };
+}
+
+function refuseOld(path: string, version: number): void {
+  if (version >= oldestDriver) return;
+  throw environmentError(
+    `${path}: the driver supports CUDA ${showVersion(version)}, ` +
+      `at least ${showVersion(oldestDriver)} is needed`,
+    "update NVIDIA's driver (version 525 or newer), or use --device virtual",
+  );
+}
+
+function errorName(native: Native, getName: NativeFunction, code: number): string {
+  const out = new BigUint64Array(1);
+  const known = Number(getName(code, out)) === CuResult.success && out[0] !== 0n;
+  return known ? native.stringAt(out[0] ?? 0n) : `CUresult ${code}`;
+}
+
+/** What to do about the errors that users meet. */
+const fixes: Readonly<Record<number, readonly ["environment" | "runtime", string]>> = {
+  [CuResult.outOfMemory]: ["runtime", "free memory on the GPU, or lower --max-context"],
+  [CuResult.noDevice]: ["environment", "no NVIDIA GPU is visible (CUDA_VISIBLE_DEVICES?); use --device virtual"],
+  [CuResult.noBinaryForGpu]: ["runtime", "compile for this GPU's own target (see `mpk doctor`)"],
+  [CuResult.illegalAddress]: ["runtime", "the kernel faulted: please report it; restart the process"],
+  [CuResult.cooperativeTooLarge]: ["runtime", "the GPU is shared with another process, or --sms is too large"],
+  [CuResult.systemNotReady]: ["environment", "the driver is not ready (fabric manager running?)"],
+  [CuResult.driverMismatch]: ["environment", "driver library and kernel module differ: reboot, or reinstall the driver"],
+};
+
+function translate(name: string, code: number, errorText: string): MpkError {
+  const message = `${name}: ${errorText}`;
+  const [category, fix] = fixes[code] ?? ["runtime", "see the CUDA driver API's documentation"];
+  return category === "environment" ? environmentError(message, fix) : runtimeError(message, fix);
+}
