@@ -1,4 +1,5 @@
 /** @file Number formats of checkpoints, to and from float32. Pure. */
+import { fromBf16Bits, toBf16Bits } from "@mpk/ir";
 import { inputError } from "./errors.ts";
 
 /** Number formats a safetensors file may hold, with the bits of one element. */
@@ -21,23 +22,6 @@ export function isWeightDType(dtype: StoredDType): dtype is WeightDType {
   return (weightDTypes as readonly string[]).includes(dtype);
 }
 
-const scratch = new Float32Array(1);
-const scratchBits = new Uint32Array(scratch.buffer);
-
-/** The bf16 nearest to a float32, ties to even; NaN stays NaN. */
-export function bf16Bits(value: number): number {
-  scratch[0] = value;
-  const bits = scratchBits[0] ?? 0;
-  if ((bits & 0x7fff_ffff) > 0x7f80_0000) return (bits >>> 16) | 0x40;
-  return ((bits + 0x7fff + ((bits >>> 16) & 1)) >>> 16) & 0xffff;
-}
-
-/** The float32 that a bf16's 16 bits stand for. */
-export function fromBf16(bits: number): number {
-  scratchBits[0] = bits << 16;
-  return scratch[0] ?? 0;
-}
-
 /** The float32 that an IEEE half's 16 bits stand for. */
 export function fromF16(bits: number): number {
   const sign = bits & 0x8000 ? -1 : 1;
@@ -48,27 +32,29 @@ export function fromF16(bits: number): number {
   return sign * (1 + fraction / 1024) * 2 ** (exponent - 15);
 }
 
-/** Stored little-endian bytes as float32, one per element. */
-export function toFloat32(bytes: Uint8Array, dtype: WeightDType): Float32Array {
-  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
-  if (dtype === "F32") {
-    const out = new Float32Array(bytes.byteLength / 4);
-    for (let i = 0; i < out.length; i++) out[i] = view.getFloat32(4 * i, true);
-    return out;
+/** 16-bit words at any alignment; hosts that run CUDA are little-endian, as the files are. */
+function words(bytes: Uint8Array): Uint16Array {
+  if (bytes.byteOffset % 2 === 0) {
+    return new Uint16Array(bytes.buffer, bytes.byteOffset, bytes.byteLength / 2);
   }
-  const out = new Float32Array(bytes.byteLength / 2);
-  const decode = dtype === "BF16" ? fromBf16 : fromF16;
-  for (let i = 0; i < out.length; i++) out[i] = decode(view.getUint16(2 * i, true));
-  return out;
+  const copy = bytes.slice();
+  return new Uint16Array(copy.buffer, 0, copy.byteLength / 2);
 }
 
-/** Stored bytes as bf16 bits: BF16 as they are, the others rounded to nearest even. */
-export function toBf16(bytes: Uint8Array, dtype: WeightDType): Uint16Array {
-  if (dtype === "BF16") {
-    const copy = bytes.slice();
-    return new Uint16Array(copy.buffer, 0, copy.byteLength / 2);
-  }
-  return Uint16Array.from(toFloat32(bytes, dtype), bf16Bits);
+const decoders = {
+  BF16: (bytes) => fromBf16Bits(words(bytes)),
+  F16: (bytes) => Float32Array.from(words(bytes), fromF16),
+  F32: (bytes) => new Float32Array(bytes.slice().buffer),
+} as const satisfies Record<WeightDType, (bytes: Uint8Array) => Float32Array>;
+
+/** Stored little-endian bytes as float32, one per element. */
+export function toFloat32(bytes: Uint8Array, dtype: WeightDType): Float32Array {
+  return decoders[dtype](bytes);
+}
+
+/** Stored bytes as bf16 bits: BF16 as they are (shared), the others rounded to nearest even. */
+export function toBf16Words(bytes: Uint8Array, dtype: WeightDType): Uint16Array {
+  return dtype === "BF16" ? words(bytes) : toBf16Bits(toFloat32(bytes, dtype));
 }
 
 /** Narrows a tensor's dtype to one that can be a weight. */

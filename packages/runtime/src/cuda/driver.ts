@@ -85,7 +85,7 @@ export interface Driver {
 }
 
 const driverFix =
-  "install NVIDIA's driver, or use the virtual GPU (--device virtual); `mpk doctor` shows what is found";
+  "install NVIDIA's driver, or use --device virtual; `mpk doctor` shows what is found";
 
 /**
  * Loads the driver library and initializes it.
@@ -145,18 +145,26 @@ function errorName(native: Native, getName: NativeFunction, code: number): strin
 }
 
 /** What to do about the errors that users meet. */
-const fixes: Readonly<Record<number, readonly ["environment" | "runtime", string]>> = {
-  [CuResult.outOfMemory]: ["runtime", "free memory on the GPU, or lower --max-context"],
-  [CuResult.noDevice]: ["environment", "no NVIDIA GPU is visible (CUDA_VISIBLE_DEVICES?); use --device virtual"],
-  [CuResult.noBinaryForGpu]: ["runtime", "compile for this GPU's own target (see `mpk doctor`)"],
-  [CuResult.illegalAddress]: ["runtime", "the kernel faulted: please report it; restart the process"],
-  [CuResult.cooperativeTooLarge]: ["runtime", "the GPU is shared with another process, or --sms is too large"],
-  [CuResult.systemNotReady]: ["environment", "the driver is not ready (fabric manager running?)"],
-  [CuResult.driverMismatch]: ["environment", "driver library and kernel module differ: reboot, or reinstall the driver"],
+const environmentFixes: Readonly<Record<number, string>> = {
+  [CuResult.noDevice]:
+    "no NVIDIA GPU is visible (CUDA_VISIBLE_DEVICES?); use --device virtual",
+  [CuResult.systemNotReady]: "the driver is not ready (is the fabric manager running?)",
+  [CuResult.driverMismatch]:
+    "driver library and kernel module differ: reboot, or reinstall the driver",
+};
+
+const runtimeFixes: Readonly<Record<number, string>> = {
+  [CuResult.outOfMemory]: "free memory on the GPU, or lower --max-context",
+  [CuResult.noBinaryForGpu]: "compile for this GPU's own target (see `mpk doctor`)",
+  [CuResult.illegalAddress]: "the kernel faulted: please report it; restart the process",
+  [CuResult.cooperativeTooLarge]:
+    "the GPU is shared with another process, or --sms is too large",
 };
 
 function translate(name: string, code: number, errorText: string): MpkError {
   const message = `${name}: ${errorText}`;
-  const [category, fix] = fixes[code] ?? ["runtime", "see the CUDA driver API's documentation"];
-  return category === "environment" ? environmentError(message, fix) : runtimeError(message, fix);
+  const environment = environmentFixes[code];
+  if (environment !== undefined) return environmentError(message, environment);
+  const fix = runtimeFixes[code] ?? "see the CUDA driver API's documentation";
+  return runtimeError(message, fix);
 }
