@@ -107,6 +107,25 @@ export function importViolations(
   return violations;
 }
 
+/** Every library that a package imports is declared in its package.json. */
+export function undeclaredViolations(
+  files: readonly SourceFile[],
+  declared: (name: PackageName) => readonly string[],
+): readonly string[] {
+  const violations: string[] = [];
+  for (const file of files) {
+    const from = packageOf(file.getFilePath());
+    if (from === null) continue;
+    for (const { specifier, where } of importsOf(file)) {
+      const library = /^(?:@[^/]+\/)?[^/]+/.exec(specifier)?.[0] ?? specifier;
+      if (/^(\.|node:)/.test(specifier) || library === `@mpk/${from}`) continue;
+      if (!declared(from).includes(library))
+        violations.push(`${where}: ${library} is not in packages/${from}/package.json`);
+    }
+  }
+  return violations;
+}
+
 /** Each wrapped library has one importing file, in its owner. */
 export function libraryViolations(files: readonly SourceFile[]): readonly string[] {
   const violations: string[] = [];
@@ -190,6 +209,16 @@ export function entryPointsOf(root: string, name: PackageName): readonly string[
   const path = join(root, "packages", name, "package.json");
   const { exports } = JSON.parse(readFileSync(path, "utf8")) as { exports?: object };
   return Object.keys(exports ?? {});
+}
+
+/** What a package's users get with it: dependencies and (optional) peers. */
+export function declaredBy(root: string, name: PackageName): readonly string[] {
+  const path = join(root, "packages", name, "package.json");
+  const json = JSON.parse(readFileSync(path, "utf8")) as {
+    readonly dependencies?: object;
+    readonly peerDependencies?: object;
+  };
+  return Object.keys({ ...json.dependencies, ...json.peerDependencies });
 }
 
 /** This repository as a ts-morph project, declarations only. */

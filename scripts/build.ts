@@ -19,9 +19,10 @@ export interface Package {
   readonly bin: readonly string[];
 }
 
-interface PackageJson {
+export interface PackageJson {
   readonly name: string;
   readonly version: string;
+  readonly engines?: Readonly<Record<string, string>>;
   readonly bin?: Readonly<Record<string, string>>;
   readonly dependencies?: Readonly<Record<string, string>>;
   readonly peerDependencies?: Readonly<Record<string, string>>;
@@ -164,6 +165,12 @@ export function pack(one: Package, folder: string): string {
   mkdirSync(folder, { recursive: true });
   pnpm(["pack", "--pack-destination", folder], one.folder);
   return join(folder, `${one.name.replace("@", "").replace("/", "-")}-${one.version}.tgz`);
+}
+
+/** A tarball's package.json, as those who install it get it. */
+export function unpackedJson(tarball: string): PackageJson {
+  const run = spawnSync("tar", ["-xzOf", tarball, "package/package.json"], { encoding: "utf8" });
+  return JSON.parse(run.stdout) as PackageJson;
 }
 
 function main(args: readonly string[]): void {

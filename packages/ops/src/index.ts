@@ -1,2 +1,2 @@
-/** @file Public surface. */
-export {};
+/** @file Public surface: the op table and its projections. */
+export * from "./semantics.ts";

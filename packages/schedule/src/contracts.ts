@@ -108,12 +108,6 @@ export interface OpPacking<A = unknown> {
   stream(op: OpInstance<A>, budget: PackingBudget): StreamLayout | null;
 }
 
-/** The same columns of one position's keys and values. */
-export interface KvColumns {
-  readonly k: Float32Array;
-  readonly v: Float32Array;
-}
-
 /**
  * One task on the virtual GPU. Nothing is found by name: operands are read and written as column
  * intervals of buffers, weights come as the chunks that the stream delivers, in order.
@@ -122,7 +116,7 @@ export interface TaskContext {
   readonly tileLo: number;
   readonly tileHi: number;
   readonly eval: EvalContext;
-  /** Value ids of the op's states. Their rows are touched by `readKv` and `writeKv` only. */
+  /** The op's states, for `eval.state`: `StateRegion.state` is an index of this list. */
   readonly states: readonly ValueId[];
   /**
    * [rows, hi - lo] row-major, from an input's buffer or a resident weight. Rows are T or 1 as the
@@ -133,13 +127,6 @@ export interface TaskContext {
   readRow(input: number, row: number, lo: number, hi: number): Float32Array;
   /** Writes [T or 1, hi - lo] row-major to an output's buffer. */
   write(output: number, lo: number, hi: number, data: Float32Array | Int32Array): void;
-  /**
-   * Columns [lo, hi) of a state's keys and values at an absolute position before this step's first
-   * token. `state` indexes the op's states, as in `StateRegion`.
-   */
-  readKv(state: number, position: number, lo: number, hi: number): KvColumns;
-  /** Appends columns [lo, lo + k.length) of this step's row at an absolute position. */
-  writeKv(state: number, position: number, lo: number, row: KvColumns): void;
   /** Waits for the next chunk of this SM's stream and gives its bytes. */
   nextChunk(): Uint8Array;
 }

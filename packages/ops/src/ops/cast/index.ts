@@ -1,0 +1,5 @@
+/** @file cast: one op, all its facets. */
+import { defineOp } from "../../define.ts";
+import { semantics } from "./semantics.ts";
+
+export const cast = defineOp({ semantics });

@@ -1,0 +1,202 @@
+/** @file linear: what it means. */
+import { ShapeError, floatsOf, maxArgIndex, roundToBf16 } from "@mpk/ir";
+import type { DType, Expr, OpSemantics, Precision, Tensor, TensorType } from "@mpk/ir";
+import {
+  attrsOf,
+  expression,
+  flag,
+  nullable,
+  oneOf,
+  positive,
+  variants,
+} from "../../shared/attrs.ts";
+import { applyExpr, extent, floatsAt, normalizeRuns, operand, resultOf } from "../../shared/rows.ts";
+import type { ExprOperand, RowNorm } from "../../shared/rows.ts";
+import {
+  columnsOfType,
+  floatActivation,
+  inputAt,
+  isVector,
+  requireDType,
+  requireFloat,
+  requireVector,
+  showType,
+} from "../../shared/shapes.ts";
+import { traits } from "../../shared/traits.ts";
+
+export interface LinearAttrs {
+  /** Weights, each giving one product of [R, N]. */
+  readonly groups: 1 | 2 | 4 | 8;
+  /** Applied to x's rows, in float32, before the products. */
+  readonly norm: { readonly kind: "rms" | "layer"; readonly eps: number } | null;
+  /** The cast of the (normed) x before the products. */
+  readonly round: "bf16" | null;
+  /** Only x's last row: the result is [1, N]. */
+  readonly lastRow: boolean;
+  /** Arguments 0 .. groups - 1 are the products, those after it the extras in order. */
+  readonly epilogue: Expr;
+  readonly out: "f32" | "bf16";
+}
+
+/** Where each role's inputs start: x is 0, weights follow it. */
+export interface LinearInputs {
+  readonly weights: readonly number[];
+  readonly gain: number | null;
+  readonly bias: number | null;
+  readonly extras: readonly number[];
+}
+
+/** Which of `count` inputs plays which role. */
+export function linearInputs(attrs: LinearAttrs, count: number): LinearInputs {
+  const afterWeights = 1 + attrs.groups;
+  const gains = attrs.norm === null ? 0 : attrs.norm.kind === "rms" ? 1 : 2;
+  const firstExtra = afterWeights + gains;
+  return {
+    weights: Array.from({ length: attrs.groups }, (_, group) => 1 + group),
+    gain: gains > 0 ? afterWeights : null,
+    bias: gains > 1 ? afterWeights + 1 : null,
+    extras: Array.from({ length: Math.max(0, count - firstExtra) }, (_, i) => firstExtra + i),
+  };
+}
+
+function inferLinear(attrs: LinearAttrs, inputs: readonly TensorType[]): readonly TensorType[] {
+  const roles = linearInputs(attrs, inputs.length);
+  const x = inputAt(inputs, 0, "x");
+  const { rows, columns: k } = floatActivation(x, "x");
+  const first = inputAt(inputs, 1, "weight 0");
+  const n = first.shape[0];
+  for (const [group, at] of roles.weights.entries()) {
+    checkWeight(inputAt(inputs, at, `weight ${group}`), group, n, k);
+  }
+  if (typeof n !== "number") throw new ShapeError(`weight 0 must be [N, K], got ${showType(first)}`);
+  const perColumn = "one number for each column of x";
+  for (const [role, at] of [["gain", roles.gain], ["bias", roles.bias]] as const) {
+    if (at !== null) requireVector(inputAt(inputs, at, `norm's ${role}`), k, `norm's ${role}`, perColumn);
+  }
+  const outRows = attrs.lastRow ? 1 : rows;
+  for (const [i, at] of roles.extras.entries()) {
+    const extra = inputAt(inputs, at, `extra ${i}`);
+    requireFloat(extra, `extra ${i}`);
+    const columns = columnsOfType(extra);
+    const fits = isVector(extra)
+      ? columns === n || columns === 1
+      : extra.shape[0] === outRows && columns === n;
+    if (!fits) {
+      const expected = `[${outRows}, ${n}], [${n}] or [1] to match the product`;
+      throw new ShapeError(`extra ${i} must be ${expected}, got ${showType(extra)}`);
+    }
+  }
+  const args = attrs.groups + roles.extras.length;
+  if (maxArgIndex(attrs.epilogue) >= args) {
+    const has = `${attrs.groups} products and ${roles.extras.length} extras`;
+    throw new ShapeError(`epilogue uses argument ${maxArgIndex(attrs.epilogue)}, there are ${has}`);
+  }
+  return [{ dtype: attrs.out, shape: [outRows, n] }];
+}
+
+function checkWeight(
+  weight: TensorType,
+  group: number,
+  n: TensorType["shape"][number] | undefined,
+  k: number,
+): void {
+  const name = `weight ${group}`;
+  requireDType(weight, "bf16", name);
+  const [rows, columns] = weight.shape;
+  if (weight.shape.length !== 2 || typeof rows !== "number" || typeof columns !== "number") {
+    throw new ShapeError(`${name} must be [N, K], got ${showType(weight)}`);
+  }
+  if (columns !== k) {
+    const hint = rows === k ? "; transpose the weight?" : "; weights are [outputs, inputs]";
+    throw new ShapeError(`inner dimensions differ, x has ${k} and ${name} ${columns}${hint}`);
+  }
+  if (rows !== n) {
+    throw new ShapeError(`weights of one linear have the same rows, ${name} has ${rows}, not ${n}`);
+  }
+}
+
+/** What a linear multiplies: x's rows after the norm and the cast, [rows, K]. */
+export function linearPrologue(
+  attrs: LinearAttrs,
+  x: Float32Array,
+  k: number,
+  gain: Float32Array | null,
+  bias: Float32Array | null,
+  precision: Precision,
+): Float32Array {
+  const rows = attrs.lastRow ? x.subarray(x.length - k) : x;
+  const { norm } = attrs;
+  const normed =
+    norm === null || gain === null ? rows : normalizeRuns(rows, k, normOf(norm, gain, bias));
+  return attrs.round === "bf16" && precision === "bf16" ? roundToBf16(normed) : normed;
+}
+
+const normOf = (
+  norm: NonNullable<LinearAttrs["norm"]>,
+  gain: Float32Array,
+  bias: Float32Array | null,
+): RowNorm => ({ kind: norm.kind, eps: norm.eps, gain, bias });
+
+/**
+ * x [rows, k] times the transpose of w [n, k] → [rows, n]. Sums in float64, in a fixed order.
+ */
+export function multiply(x: Float32Array, w: Float32Array, n: number, k: number): Float32Array {
+  const rows = x.length / k;
+  const out = new Float32Array(rows * n);
+  const even = k - (k % 4);
+  for (let j = 0; j < n; j++) {
+    const wAt = j * k;
+    for (let row = 0; row < rows; row++) {
+      const xAt = row * k;
+      let [a, b, c, d] = [0, 0, 0, 0];
+      // Four sums, so that the processor need not wait for each addition.
+      for (let i = 0; i < even; i += 4) {
+        a += (x[xAt + i] ?? 0) * (w[wAt + i] ?? 0);
+        b += (x[xAt + i + 1] ?? 0) * (w[wAt + i + 1] ?? 0);
+        c += (x[xAt + i + 2] ?? 0) * (w[wAt + i + 2] ?? 0);
+        d += (x[xAt + i + 3] ?? 0) * (w[wAt + i + 3] ?? 0);
+      }
+      for (let i = even; i < k; i++) a += (x[xAt + i] ?? 0) * (w[wAt + i] ?? 0);
+      out[row * n + j] = a + b + (c + d);
+    }
+  }
+  return out;
+}
+
+/**
+ * x [R, K], weights [N, K], the norm's parameters, extras → [R or 1, N]: the epilogue over the
+ * products round(norm(x)) · weightᵀ of each group and the extras.
+ */
+export const semantics: OpSemantics<LinearAttrs> = {
+  name: "linear",
+  summary: "Multiplies rows by transposed weights, with a norm before and an expression after.",
+  traits: traits("contraction"),
+  parseAttrs: attrsOf({
+    groups: oneOf(1, 2, 4, 8),
+    norm: nullable(variants({ rms: { eps: positive }, layer: { eps: positive } })),
+    round: nullable(oneOf("bf16")),
+    lastRow: flag,
+    epilogue: expression,
+    out: oneOf<DType & ("f32" | "bf16")>("f32", "bf16"),
+  }),
+  infer: inferLinear,
+  evaluate(attrs, inputs, ctx) {
+    const roles = linearInputs(attrs, inputs.length);
+    const k = extent(inputAt(inputs, 0, "x")).columns;
+    const n = inputAt(inputs, 1, "weight 0").shape[0] ?? 0;
+    const vector = (at: number | null): Float32Array | null =>
+      at === null ? null : floatsAt(inputs, at);
+    const [gain, bias] = [vector(roles.gain), vector(roles.bias)];
+    const x = linearPrologue(attrs, floatsAt(inputs, 0), k, gain, bias, ctx.precision);
+    const products = roles.weights.map((at) => {
+      return operand(multiply(x, floatsAt(inputs, at), n, k), false, n);
+    });
+    const extras = roles.extras.map((at) => extraOperand(inputAt(inputs, at, "extra"), n));
+    const args = [...products, ...extras];
+    const data = applyExpr(attrs.epilogue, args, x.length / k, n, ctx.precision);
+    return resultOf(semantics, attrs, inputs, ctx, data);
+  },
+};
+
+const extraOperand = (extra: Tensor, columns: number): ExprOperand =>
+  operand(floatsOf(extra), isVector(extra.type), columns);

@@ -1,0 +1,5 @@
+/** @file reshape: one op, all its facets. */
+import { defineOp } from "../../define.ts";
+import { semantics } from "./semantics.ts";
+
+export const reshape = defineOp({ semantics });

@@ -1,0 +1,5 @@
+/** @file sample: one op, all its facets. */
+import { defineOp } from "../../define.ts";
+import { semantics } from "./semantics.ts";
+
+export const sample = defineOp({ semantics });
