@@ -7,3 +7,4 @@ export { plan } from "./planner/index.ts";
 export type { PlanOptions } from "./planner/index.ts";
 export type { Assignment } from "./planner/assign.ts";
 export { sharedReserveBytes } from "./planner/ring.ts";
+export * from "./packing.ts";

@@ -1,0 +1,179 @@
+/** @file Lays weights out as a StreamLayout says, and reads them back. Pure. */
+import { bf16BitsOf } from "@mpk/ir";
+import type { StreamLayout } from "./contracts.ts";
+
+/** Rows of a tile: those of the A operand of mma.m16n8k16. */
+export const tileRows = 16;
+/** Columns of a K block: two fragments. */
+export const blockColumns = 32;
+/** Bytes of a K block of one tile. */
+export const blockBytes = tileRows * blockColumns * 2;
+
+/** One chunk of a stream: number `chunk` (by ascending K) of tile `tile`. */
+export interface ChunkPlace {
+  readonly tile: number;
+  readonly chunk: number;
+}
+
+/** Bytes of one chunk. */
+export const chunkBytesOf = (layout: StreamLayout): number => layout.blocksPerChunk * blockBytes;
+
+/** Columns of K in one chunk. */
+export const chunkColumns = (layout: StreamLayout): number => layout.blocksPerChunk * blockColumns;
+
+/** Rows that one tile holds of each group's weight: its output columns. */
+export const tileColumns = (layout: StreamLayout): number => tileRows / layout.weights.length;
+
+/** Tiles of the whole op. */
+export const tileCount = (layout: StreamLayout): number =>
+  Math.ceil(layout.n / tileColumns(layout));
+
+/** The chunks of tiles [tileLo, tileHi) in stream order. */
+export function* chunkOrder(
+  layout: StreamLayout,
+  tileLo: number,
+  tileHi: number,
+): Generator<ChunkPlace, void, void> {
+  const { tilesPerGroup, chunksPerSlice, chunksPerTile } = layout;
+  for (let group = tileLo; group < tileHi; group += tilesPerGroup) {
+    const groupEnd = Math.min(tileHi, group + tilesPerGroup);
+    for (let slice = 0; slice < chunksPerTile; slice += chunksPerSlice) {
+      const sliceEnd = Math.min(chunksPerTile, slice + chunksPerSlice);
+      for (let tile = group; tile < groupEnd; tile++) {
+        for (let chunk = slice; chunk < sliceEnd; chunk++) yield { tile, chunk };
+      }
+    }
+  }
+}
+
+/**
+ * Where the elements of one K block lie: element e of the block's 512 is packed row `row[e]`,
+ * column `column[e]` of the block. The one place that states the fragment order.
+ */
+function blockElements(): { readonly row: Uint8Array; readonly column: Uint8Array } {
+  const row = new Uint8Array(tileRows * blockColumns);
+  const column = new Uint8Array(row.length);
+  for (let e = 0; e < row.length; e++) {
+    const [fragment, lane, item] = [e >> 8, (e >> 3) & 31, e & 7];
+    const [g, q] = [lane >> 2, lane & 3];
+    // Items: row g, row g + 8, row g, row g + 8; two columns each, the last four 2 columns on.
+    row[e] = g + 8 * ((item >> 1) & 1);
+    column[e] = 8 * q + 4 * fragment + 2 * (item >> 2) + (item & 1);
+  }
+  return { row, column };
+}
+
+const element = blockElements();
+
+/** bf16 bits (Uint16Array) or float32 numbers, which are rounded to nearest even; [n, k]. */
+export type PackableWeight = Uint16Array | Float32Array;
+
+/**
+ * The stream of tiles [tileLo, tileHi): their chunks in stream order, bf16 in little-endian byte
+ * order. `weights`: one [n, k] for each of the layout's groups. Throws `RangeError` where a weight
+ * is missing or of another size, or a tile is outside the op.
+ */
+export function packStream(
+  layout: StreamLayout,
+  weights: readonly PackableWeight[],
+  tileLo: number,
+  tileHi: number,
+): Uint8Array {
+  checkWeights(layout, weights);
+  if (tileLo < 0 || tileHi > tileCount(layout) || tileLo > tileHi) {
+    const range = `tiles ${tileLo} to ${tileHi}`;
+    throw new RangeError(`packStream: ${range} are outside the op's 0 to ${tileCount(layout)}`);
+  }
+  const bytes = new Uint8Array((tileHi - tileLo) * layout.chunksPerTile * chunkBytesOf(layout));
+  const out = new DataView(bytes.buffer);
+  let at = 0;
+  for (const place of chunkOrder(layout, tileLo, tileHi)) {
+    packChunk(layout, weights, place, out, at);
+    at += chunkBytesOf(layout);
+  }
+  return bytes;
+}
+
+function checkWeights(layout: StreamLayout, weights: readonly PackableWeight[]): void {
+  const { n, k } = layout;
+  layout.weights.forEach((input, group) => {
+    const length = weights[group]?.length ?? 0;
+    if (length === n * k) return;
+    const expected = `[${n}, ${k}] = ${n * k} numbers`;
+    throw new RangeError(`packStream: weight ${group} (input ${input}) has ${length}, not ${expected}`);
+  });
+}
+
+function packChunk(
+  layout: StreamLayout,
+  weights: readonly PackableWeight[],
+  place: ChunkPlace,
+  out: DataView,
+  at: number,
+): void {
+  const { n, k, blocksPerChunk } = layout;
+  const width = tileColumns(layout);
+  for (let block = 0; block < blocksPerChunk; block++) {
+    const k0 = (place.chunk * blocksPerChunk + block) * blockColumns;
+    for (let e = 0; e < element.row.length; e++) {
+      const packedRow = element.row[e] ?? 0;
+      const row = place.tile * width + (packedRow % width);
+      const column = k0 + (element.column[e] ?? 0);
+      if (row >= n || column >= k) continue;
+      const weight = weights[Math.floor(packedRow / width)];
+      const value = weight?.[row * k + column] ?? 0;
+      const bits = weight instanceof Uint16Array ? value : bf16BitsOf(value);
+      out.setUint16(at + block * blockBytes + 2 * e, bits, true);
+    }
+  }
+}
+
+/**
+ * One chunk as bf16 bits [16, chunkColumns], row-major: packed row by column from the chunk's
+ * first. Throws `RangeError` where the chunk has another size than the layout says.
+ */
+export function unpackChunk(layout: StreamLayout, chunk: Uint8Array): Uint16Array {
+  if (chunk.length !== chunkBytesOf(layout)) {
+    const expected = `${chunkBytesOf(layout)} bytes, ${layout.blocksPerChunk} K blocks`;
+    throw new RangeError(`unpackChunk: a chunk has ${expected}, got ${chunk.length} bytes`);
+  }
+  const columns = chunkColumns(layout);
+  const bytes = new DataView(chunk.buffer, chunk.byteOffset, chunk.length);
+  const out = new Uint16Array(tileRows * columns);
+  for (let block = 0; block < layout.blocksPerChunk; block++) {
+    for (let e = 0; e < element.row.length; e++) {
+      const column = block * blockColumns + (element.column[e] ?? 0);
+      const bits = bytes.getUint16(block * blockBytes + 2 * e, true);
+      out[(element.row[e] ?? 0) * columns + column] = bits;
+    }
+  }
+  return out;
+}
+
+/**
+ * The inverse of `packStream`: bf16 bits of each group's rows of tiles [tileLo, tileHi),
+ * [rows, paddedK], padding included: rows = tiles · tileColumns, paddedK = chunksPerTile ·
+ * chunkColumns.
+ */
+export function unpackStream(
+  layout: StreamLayout,
+  stream: Uint8Array,
+  tileLo: number,
+  tileHi: number,
+): Uint16Array[] {
+  const width = tileColumns(layout);
+  const columns = chunkColumns(layout);
+  const paddedK = layout.chunksPerTile * columns;
+  const out = layout.weights.map(() => new Uint16Array((tileHi - tileLo) * width * paddedK));
+  let at = 0;
+  for (const { tile, chunk } of chunkOrder(layout, tileLo, tileHi)) {
+    const bits = unpackChunk(layout, stream.subarray(at, at + chunkBytesOf(layout)));
+    at += chunkBytesOf(layout);
+    for (let row = 0; row < tileRows; row++) {
+      const target = ((tile - tileLo) * width + (row % width)) * paddedK + chunk * columns;
+      const from = bits.subarray(row * columns, (row + 1) * columns);
+      out[Math.floor(row / width)]?.set(from, target);
+    }
+  }
+  return out;
+}
