@@ -1,2 +1,8 @@
-/** @file Public surface. */
-export {};
+/** @file Public surface: Llama, Qwen and Mistral from a Hugging Face config.json. */
+export { families, readConfig } from "./config.ts";
+export type { CheckpointDType, ModelConfig } from "./config.ts";
+export { ConfigError } from "./errors.ts";
+export type { Family, FamilyDefaults, FamilyTraits } from "./family.ts";
+export { buildModel, modelFromConfig } from "./model.ts";
+export type { ModelLimits } from "./model.ts";
+export type { RopeConfig } from "./rope.ts";

@@ -1,0 +1,96 @@
+/** @file What a model function records, and how mistakes in it read. */
+import { createInterpreter, verifyProgram } from "@mpk/ir";
+import type { Program } from "@mpk/ir";
+import { semanticsTable } from "@mpk/ops/semantics";
+import { describe, expect, it } from "vitest";
+import { defineModel } from "@mpk/dsl";
+import type { Model, Tensor } from "@mpk/dsl";
+
+const limits = { maxTokens: 4, maxContext: 32 };
+
+const build = (define: (m: Model) => Record<string, Tensor>): Program =>
+  defineModel({ name: "test", limits }, define);
+
+const message = (run: () => unknown): string => {
+  try {
+    run();
+  } catch (error) {
+    return error instanceof Error ? error.message : String(error);
+  }
+  throw new Error("nothing was thrown");
+};
+
+describe("defineModel", () => {
+  it("records a decoder that the verifier accepts and the interpreter runs", () => {
+    const program = build((m) => {
+      const [ids, positions] = [m.ids(), m.positions()];
+      const table = m.weight("embed", [19, 8]);
+      const x = m.layers(2, table.lookup(ids), (l, h) => {
+        const n = h.rmsNorm(l.weight("norm", [8]), { eps: 1e-5 });
+        const [q, k, v] = n.matmul(l.weight("qkv", [16, 8])).split([8, 4, 4]);
+        const rope = { headDim: 4, theta: 10000 };
+        const cache = l.kvCache({ kvHeads: 1, headDim: 4 });
+        const a = q.rope(positions, rope).attention(k.rope(positions, rope), v, cache, { positions });
+        return h.add(a.matmul(l.weight("out", [8, 8])));
+      });
+      const logits = x.last().matmul(table);
+      return { logits, token: logits.sample() };
+    });
+    expect(verifyProgram(program, semanticsTable)).toEqual([]);
+    expect(program.weights.map((w) => program.values[w.value]?.name)).toContain("model.layers.1.qkv");
+    const size = (name: string): number[] =>
+      name === "embed" ? [19, 8] : name.endsWith("qkv") ? [16, 8]
+        : name.endsWith("out") ? [8, 8] : [8];
+    const interpreter = createInterpreter(program, semanticsTable, {
+      precision: "bf16",
+      weights: (name) => {
+        const shape = size(name);
+        const data = new Float32Array(shape.reduce((a, b) => a * b)).map((_, i) => Math.sin(i));
+        return { shape, data };
+      },
+    });
+    const { outputs } = interpreter.step({ ids: [3, 1, 4] });
+    const logits = outputs["logits"]?.data ?? [];
+    expect(logits.length).toBe(19);
+    expect(outputs["token"]?.data[0]).toBe(logits.indexOf(Math.max(...logits)));
+  });
+
+  it("uses a weight that is named twice once, and one cast for products of one tensor", () => {
+    const program = build((m) => {
+      const table = m.weight("embed", [19, 8]);
+      const x = m.weight("embed", [19, 8]).lookup(m.ids());
+      return { a: x.matmul(table), b: x.matmul(m.weight("w", [4, 8])) };
+    });
+    expect(program.weights).toHaveLength(2);
+    expect(program.ops.map((op) => op.kind).sort()).toEqual(["cast", "embedding", "linear", "linear"]);
+  });
+
+  it("reports run-time sizes that do not fit at the line of the model's source", () => {
+    const [rows = 0, inner = 0]: number[] = [16, 9];
+    const text = message(() => build((m) => {
+      const x = m.weight("embed", [19, 8]).lookup(m.ids());
+      const w = m.weight("w", [rows, inner]);
+      return { x: x.matmul(w) };
+    }));
+    const line = 1 + Number(
+      new Error("here").stack?.match(/model\.test\.ts:(\d+)/)?.[1],
+    ) - 4;
+    expect(text).toContain(`packages/dsl/test/model.test.ts:${line}:`);
+    expect(text).toContain("inner dimensions differ");
+  });
+
+  it("refuses tensors of another model, and work after the model is built", () => {
+    const strays: Tensor<readonly ["T", 8], "f32">[] = [];
+    build((m) => {
+      const x = m.weight("embed", [19, 8]).lookup(m.ids());
+      strays.push(x);
+      return { x };
+    });
+    const kept = strays[0]!;
+    expect(message(() => kept.scale(2))).toMatch(/already built.*inside the function/);
+    expect(message(() => build((m) => {
+      const x = m.weight("embed", [19, 8]).lookup(m.ids());
+      return { x: x.add(kept) };
+    }))).toContain("belongs to another model");
+  });
+});

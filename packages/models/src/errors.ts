@@ -1,0 +1,19 @@
+/** @file The error for a model configuration that cannot be used. */
+
+/** A config.json that is incomplete, contradictory or unsupported: names the field and the fix. */
+export class ConfigError extends Error {
+  override readonly name = "ConfigError";
+  /** The offending field of config.json, such as `rope_parameters.factor`. */
+  readonly field: string;
+
+  constructor(field: string, problem: string, fix: string) {
+    super(`config.json: ${field}: ${problem}; ${fix}`);
+    this.field = field;
+  }
+}
+
+/** A value as it stands in JSON, cut short. */
+export function shown(value: unknown): string {
+  const text = JSON.stringify(value) ?? "nothing";
+  return text.length > 60 ? `${text.slice(0, 57)}...` : text;
+}
