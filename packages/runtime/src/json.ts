@@ -1,6 +1,6 @@
 /** @file JSON files as untrusted input, checked against a schema. */
 import { readFileSync } from "node:fs";
-import { z } from "zod";
+import type { z } from "zod";
 import { inputError, messageOf } from "./errors.ts";
 
 /** Reads `path` and narrows it. @throws MpkError naming the file and the first wrong field. */

@@ -12,13 +12,13 @@ export function safetensorsBytes(
   tensors: Readonly<Record<string, TestTensor>>,
   edit: (header: Record<string, unknown>) => unknown = (header) => header,
 ): Uint8Array {
-  const header: Record<string, unknown> = {};
   let offset = 0;
-  for (const [name, { dtype, shape, bytes }] of Object.entries(tensors)) {
-    header[name] = { dtype, shape, data_offsets: [offset, offset + bytes.length] };
-    offset += bytes.length;
-  }
-  const text = new TextEncoder().encode(JSON.stringify(edit(header)));
+  const entries = Object.entries(tensors).map(([name, { dtype, shape, bytes }]) => {
+    const data_offsets = [offset, (offset += bytes.length)];
+    return [name, { dtype, shape, data_offsets }] as const;
+  });
+  // fromEntries makes even `__proto__` a plain key.
+  const text = new TextEncoder().encode(JSON.stringify(edit(Object.fromEntries(entries))));
   const out = new Uint8Array(8 + text.length + offset);
   new DataView(out.buffer).setBigUint64(0, BigInt(text.length), true);
   out.set(text, 8);

@@ -82,9 +82,9 @@ export interface Device {
   close(): void;
 }
 
-function outInt(driver: Driver, call: "cuDeviceGetAttribute", ...args: number[]): number {
+function attributeOf(driver: Driver, attribute: number, device: number): number {
   const out = new Int32Array(1);
-  driver.call(call, out, ...args);
+  driver.call("cuDeviceGetAttribute", out, attribute, device);
   return out[0] ?? 0;
 }
 
@@ -96,12 +96,12 @@ export function listDevices(driver: Driver): readonly DeviceInfo[] {
 }
 
 function describe(driver: Driver, ordinal: number): DeviceInfo {
-  const device = deviceOf(driver, ordinal);
+  const id = deviceOf(driver, ordinal);
   const name = new Uint8Array(256);
-  driver.call("cuDeviceGetName", name, name.length, device);
+  driver.call("cuDeviceGetName", name, name.length, id);
   const total = new BigUint64Array(1);
-  driver.call("cuDeviceTotalMem_v2", total, device);
-  const attribute = (id: number) => outInt(driver, "cuDeviceGetAttribute", id, device);
+  driver.call("cuDeviceTotalMem_v2", total, id);
+  const attribute = (which: number) => attributeOf(driver, which, id);
   return Object.freeze({
     ordinal,
     name: new TextDecoder().decode(name.slice(0, name.indexOf(0))),
@@ -142,7 +142,7 @@ export function openDevice(driver: Driver, ordinal = 0): Device {
   const id = deviceOf(driver, ordinal);
   const context = handleFrom(driver, "cuDevicePrimaryCtxRetain", id);
   driver.call("cuCtxSetCurrent", context);
-  return device(driver, info, () => driver.result("cuDevicePrimaryCtxRelease_v2", id));
+  return wrapDevice(driver, info, () => driver.result("cuDevicePrimaryCtxRelease_v2", id));
 }
 
 type HandleCall =
@@ -160,7 +160,7 @@ function handleFrom(
   return out[0] ?? 0n;
 }
 
-function device(driver: Driver, info: DeviceInfo, release: () => void): Device {
+function wrapDevice(driver: Driver, info: DeviceInfo, release: () => void): Device {
   const { call, result } = driver;
   const owned = new Map<Handle, () => void>();
   const own = (handle: Handle, free: () => void): Handle => {
@@ -220,7 +220,7 @@ function device(driver: Driver, info: DeviceInfo, release: () => void): Device {
     },
     launch: (kernel, shape, args, stream) => launch(driver, info, kernel, shape, args, stream),
     close() {
-      for (const free of [...owned.values()].reverse()) free();
+      for (const free of [...owned.values()].toReversed()) free();
       owned.clear();
       release();
     },
