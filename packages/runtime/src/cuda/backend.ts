@@ -1,0 +1,311 @@
+/** @file The CUDA backend: weights packed on the GPU, one cooperative launch per generation. */
+import { ControlWord, controlWords, Status, type Manifest } from "@mpk/cuda";
+import { turn, type DeviceBackend, type Finish, type Launch, type OnProgress } from "../backend.ts";
+import type { Summary } from "../backend.ts";
+import { runtimeError } from "../errors.ts";
+import type { Native } from "../native.ts";
+import type { Weights } from "../weights.ts";
+import { buildCubin } from "./cache.ts";
+import { openDevice, type Device, type DevicePointer, type Handle } from "./device.ts";
+import type { HostMemory } from "./device.ts";
+import { openDriver } from "./driver.ts";
+import { checkMemory, checkTarget } from "./fit.ts";
+import type { Environment } from "./libraries.ts";
+import { findCompiler } from "./nvrtc.ts";
+import { checkWeights, packScratchBytes, packWeights } from "./pack.ts";
+import { encodeParams } from "./params.ts";
+import { watchdogError } from "./watchdog.ts";
+
+export interface CudaOptions {
+  readonly source: string;
+  readonly manifest: Manifest;
+  readonly weights: Weights;
+  readonly ordinal?: number;
+  readonly watchdogNanos?: bigint;
+  readonly onProgress?: OnProgress;
+  readonly env?: Environment;
+  readonly native?: Native;
+}
+
+/** Longer than any wait of a healthy kernel, short enough to learn of a hang. */
+const defaultWatchdogNanos = 10_000_000_000n;
+
+/** What stays on the GPU for the life of the session. */
+interface Resources {
+  readonly device: Device;
+  readonly stream: Handle;
+  readonly decode: Handle;
+  readonly manifest: Manifest;
+  readonly watchdogNanos: bigint;
+  readonly pointers: Readonly<Record<MemoryName, DevicePointer>>;
+  readonly control: HostMemory;
+  readonly events: readonly [start: Handle, end: Handle];
+}
+
+type MemoryName =
+  | "stream" | "resident" | "scratch" | "kv" | "pageTable" | "events" | "steps" | "prompt";
+
+/**
+ * Opens a GPU, builds the kernel and loads the weights.
+ * @throws MpkError: environment (driver, compiler, GPU), input (weights, context), runtime.
+ */
+export async function openCuda(options: CudaOptions): Promise<DeviceBackend> {
+  const { source, manifest, weights, env = process.env, native, onProgress } = options;
+  checkWeights(manifest, weights);
+  const driver = await openDriver(env, native);
+  const device = openDevice(driver, options.ordinal ?? 0);
+  try {
+    checkTarget(manifest, device.info);
+    checkMemory(manifest, device.memory().freeBytes, packScratchBytes(manifest));
+    const compiler = await findCompiler(driver.version, env, native);
+    onProgress?.({ stage: "compile", done: 0, total: 1 });
+    const cubin = await buildCubin(compiler, source, manifest.target);
+    onProgress?.({ stage: "compile", done: 1, total: 1 });
+    const resources = await load(device, cubin.bytes, options);
+    return {
+      kind: "cuda",
+      name: device.info.name,
+      run: (launch) => run(resources, launch),
+      close: async () => device.close(),
+    };
+  } catch (error) {
+    device.close();
+    throw error;
+  }
+}
+
+async function load(device: Device, cubin: Uint8Array, options: CudaOptions): Promise<Resources> {
+  const { manifest, weights, onProgress = () => undefined } = options;
+  const { memory, limits, entries } = manifest;
+  const [decode = 0n, pack = 0n] = device.load(cubin, [entries.decode, entries.pack]);
+  const stream = device.stream();
+  const bytes: Record<MemoryName, number> = {
+    stream: memory.streamBytes,
+    resident: memory.residentBytes,
+    scratch: memory.scratchBytes,
+    kv: memory.kvBytes,
+    pageTable: 4 * memory.pages,
+    events: memory.eventBytes,
+    steps: memory.stepBytes,
+    prompt: 4 * limits.maxContext,
+  };
+  const allocated = Object.entries(bytes).map(
+    ([name, size]) => [name, device.alloc(size, `the ${name} buffer`)] as const,
+  );
+  const pointers = Object.fromEntries(allocated) as Record<MemoryName, DevicePointer>;
+  await packWeights(device, stream, manifest, weights, pack, pointers, onProgress);
+  const control = device.allocHost(4 * controlWords);
+  const pages = Int32Array.from({ length: memory.pages }, (_, page) => page);
+  await uploadInts(device, stream, pages, pointers.pageTable);
+  return {
+    device,
+    stream,
+    decode,
+    manifest,
+    watchdogNanos: options.watchdogNanos ?? defaultWatchdogNanos,
+    pointers,
+    control,
+    events: [device.event(), device.event()],
+  };
+}
+
+async function uploadInts(device: Device, stream: Handle, values: Int32Array, to: DevicePointer) {
+  const pinned = device.allocHost(Math.max(4, values.byteLength));
+  new Int32Array(pinned.bytes.buffer).set(values);
+  device.upload(to, pinned, 0, values.byteLength, stream);
+  const event = device.event();
+  device.record(event, stream);
+  while (!device.done(event)) await turn();
+  device.free(event);
+  device.freeHost(pinned);
+}
+
+/** Buffers of one generation. */
+interface RunBuffers {
+  readonly tokens: HostMemory;
+  readonly stamps: DevicePointer;
+  readonly stampCount: number;
+  readonly logits: DevicePointer;
+  readonly logitsSteps: number;
+}
+
+async function* run(r: Resources, launch: Launch): AsyncGenerator<number, Summary, void> {
+  const { device, stream, manifest } = r;
+  const control = new Uint32Array(r.control.bytes.buffer, 0, controlWords);
+  if (launch.signal.aborted) return stoppedEarly(launch);
+  const buffers = allocateRun(r, launch);
+  try {
+    await uploadInts(device, stream, Int32Array.from(launch.promptIds), r.pointers.prompt);
+    start(r, launch, buffers, control);
+    yield* followTokens(r, launch, buffers, control);
+    const status = Atomics.load(control, ControlWord.status);
+    if (status === Status.watchdog) throw watchdogError(manifest, control);
+    return await summarize(r, launch, buffers, control, finishOf(status, launch, manifest));
+  } finally {
+    device.freeHost(buffers.tokens);
+    device.free(buffers.stamps);
+    device.free(buffers.logits);
+  }
+}
+
+const stoppedEarly = (launch: Launch): Summary => ({
+  finish: "stopped",
+  promptTokens: launch.promptIds.length,
+  tokens: 0,
+  steps: 0,
+  millis: 0,
+  logits: [],
+  stampNanos: [],
+});
+
+/** Steps that only read the prompt, the last of which gives the first token. */
+const promptSteps = (r: Resources, launch: Launch) =>
+  Math.ceil(launch.promptIds.length / r.manifest.limits.maxTokens);
+
+function allocateRun(r: Resources, launch: Launch): RunBuffers {
+  const { device, manifest } = r;
+  const steps = promptSteps(r, launch) + launch.maxTokens;
+  const stampCount = launch.stamps ? steps : 0;
+  const logitsSteps = { none: 0, lastPrompt: promptSteps(r, launch), all: steps }[launch.logits];
+  const allocate = (bytes: number, what: string) => (bytes === 0 ? 0n : device.alloc(bytes, what));
+  return {
+    tokens: device.allocHost(4 * launch.maxTokens),
+    stamps: allocate(8 * stampCount, "step times"),
+    stampCount,
+    logits: allocate(4 * logitsSteps * manifest.limits.vocab, `logits of ${logitsSteps} steps`),
+    logitsSteps,
+  };
+}
+
+function start(r: Resources, launch: Launch, buffers: RunBuffers, control: Uint32Array): void {
+  const { device, stream, manifest, pointers } = r;
+  control.fill(0);
+  device.clear(pointers.events, manifest.memory.eventBytes, stream);
+  device.clear(pointers.steps, manifest.memory.stepBytes, stream);
+  const { temperature, topK, topP, seed } = launch.sampling;
+  const params = encodeParams(manifest.params, {
+    ...pointers,
+    control: r.control.device,
+    tokens: buffers.tokens.device,
+    stamps: buffers.stamps,
+    logitsLog: buffers.logits,
+    seed: BigInt.asUintN(64, seed),
+    watchdogNanos: r.watchdogNanos,
+    promptCount: launch.promptIds.length,
+    promptChunk: manifest.limits.maxTokens,
+    startPosition: 0,
+    maxNew: launch.maxTokens,
+    stampCount: buffers.stampCount,
+    logitsSteps: buffers.logitsSteps,
+    eosCount: launch.eosIds.length,
+    eos: launch.eosIds,
+    topK,
+    temperature,
+    topP,
+  });
+  const { blocks, threads, sharedBytes } = manifest.launch;
+  device.record(r.events[0], stream);
+  device.launch(r.decode, { blocks, threads, sharedBytes, cooperative: true }, [params], stream);
+  device.record(r.events[1], stream);
+}
+
+/** Yields tokens while the kernel writes them; leaving early stops it and waits for its end. */
+async function* followTokens(
+  r: Resources,
+  launch: Launch,
+  buffers: RunBuffers,
+  control: Uint32Array,
+): AsyncGenerator<number, void, void> {
+  const tokens = new Int32Array(buffers.tokens.bytes.buffer);
+  const stop = () => Atomics.store(control, ControlWord.stop, 1);
+  launch.signal.addEventListener("abort", stop);
+  let ended = false;
+  let given = 0;
+  const wait = backOff();
+  try {
+    while (!ended) {
+      // Asked before the count is read, so that no token of a kernel that ended is missed.
+      ended = r.device.done(r.events[1]);
+      const produced = Atomics.load(control, ControlWord.produced);
+      const news = given < produced;
+      while (given < produced) yield Atomics.load(tokens, given++);
+      if (!ended) await wait(news);
+    }
+  } finally {
+    launch.signal.removeEventListener("abort", stop);
+    if (!ended) {
+      stop();
+      while (!r.device.done(r.events[1])) await wait(false);
+    }
+  }
+}
+
+/** Polls at every turn of the event loop while tokens come, then sleeps a millisecond at a time. */
+function backOff(): (news: boolean) => Promise<void> {
+  const eagerTurns = 20;
+  let idle = 0;
+  return (news) => {
+    idle = news ? 0 : idle + 1;
+    return idle < eagerTurns ? turn() : new Promise((resolve) => setTimeout(resolve, 1));
+  };
+}
+
+function finishOf(status: number, launch: Launch, manifest: Manifest): Finish {
+  switch (status) {
+    case Status.maxNew: {
+      const full = launch.promptIds.length + launch.maxTokens >= manifest.limits.maxContext;
+      return full ? "contextFull" : "maxTokens";
+    }
+    case Status.eos:
+      return "eos";
+    case Status.stopped:
+      return "stopped";
+    case Status.contextFull:
+      return "contextFull";
+    default:
+      throw runtimeError(
+        `the kernel ended with status ${status}`,
+        "this is a fault of the emitted kernel: please report it",
+      );
+  }
+}
+
+async function summarize(
+  r: Resources,
+  launch: Launch,
+  buffers: RunBuffers,
+  control: Uint32Array,
+  finish: Finish,
+): Promise<Summary> {
+  const steps = Atomics.load(control, ControlWord.steps);
+  const { vocab } = r.manifest.limits;
+  const stamps = await download(r, buffers.stamps, 8 * Math.min(steps, buffers.stampCount));
+  const skip = promptSteps(r, launch) - 1;
+  const kept = Math.max(0, Math.min(steps, buffers.logitsSteps) - skip);
+  const from = buffers.logits + BigInt(4 * vocab * skip);
+  const logits = new Float32Array((await download(r, from, 4 * vocab * kept)).buffer);
+  return {
+    finish,
+    promptTokens: launch.promptIds.length,
+    tokens: Atomics.load(control, ControlWord.produced),
+    steps,
+    millis: r.device.elapsedMillis(...r.events),
+    logits: Array.from({ length: kept }, (_, i) => logits.slice(i * vocab, (i + 1) * vocab)),
+    stampNanos: [...new BigUint64Array(stamps.buffer)],
+  };
+}
+
+/** A copy of device bytes in a buffer of its own. */
+async function download(r: Resources, from: DevicePointer, bytes: number): Promise<Uint8Array> {
+  if (bytes === 0) return new Uint8Array(0);
+  const { device, stream } = r;
+  const pinned = device.allocHost(bytes);
+  device.download(pinned, from, bytes, stream);
+  const event = device.event();
+  device.record(event, stream);
+  while (!device.done(event)) await turn();
+  const copy = pinned.bytes.slice();
+  device.free(event);
+  device.freeHost(pinned);
+  return copy;
+}

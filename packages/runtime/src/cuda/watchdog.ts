@@ -1,0 +1,27 @@
+/** @file A watchdog's report in words: which SM waited where, for what, and what it saw. Pure. */
+import { ControlWord, ReportKind, type Manifest } from "@mpk/cuda";
+import { runtimeError, type MpkError } from "../errors.ts";
+
+const waits: Readonly<Record<number, string>> = {
+  [ReportKind.event]: "event",
+  [ReportKind.streamFull]: "a full stage of its weight stream",
+  [ReportKind.streamEmpty]: "an empty stage of its weight stream",
+};
+
+/** The error for a kernel that its watchdog ended; `control` is the host-mapped block. */
+export function watchdogError(manifest: Manifest, control: Uint32Array): MpkError {
+  const word = (name: keyof typeof ControlWord) => control[ControlWord[name]] ?? 0;
+  const op = manifest.ops[word("reportOp")];
+  const where = op === undefined
+    ? `op ${word("reportOp")}`
+    : `${op.kind} of ${op.scope || "the program"}${op.site === "" ? "" : ` (${op.site})`}`;
+  const kind = word("reportKind");
+  const what = waits[kind] ?? `wait of kind ${kind}`;
+  const target = kind === ReportKind.event ? `${what} ${word("reportEvent")}` : what;
+  return runtimeError(
+    `the watchdog ended the kernel: in step ${word("reportStep")}, SM ${word("reportSm")}, ` +
+      `instruction ${word("reportInstruction")}, ${where} waited for ${target}: ` +
+      `expected ${word("reportExpected")}, saw ${word("reportSeen")}`,
+    "run `mpk verify` on the same input; on a slow or shared GPU raise --watchdog-seconds",
+  );
+}
