@@ -4,7 +4,7 @@
  */
 
 /** C types of kernel parameters; pointers are 64-bit device addresses. */
-export type ParamType = "ptr" | "u64" | "u32" | "i32" | "f32";
+export type ParamType = "ptr" | "u64" | "f64" | "u32" | "i32" | "f32";
 
 export interface ParamField {
   readonly name: string;
@@ -14,7 +14,7 @@ export interface ParamField {
   readonly count: number;
 }
 
-const paramBytes = { ptr: 8, u64: 8, u32: 4, i32: 4, f32: 4 } as const satisfies Record<
+const paramBytes = { ptr: 8, u64: 8, f64: 8, u32: 4, i32: 4, f32: 4 } as const satisfies Record<
   ParamType,
   number
 >;
@@ -42,6 +42,7 @@ const paramSpec: readonly (readonly [name: string, type: ParamType, count: numbe
     ["logitsLog", "ptr", 1, "f32 [logitsSteps, vocab]: last row's logits of each step; may be 0"],
     ["seed", "u64", 1, "Philox key"],
     ["watchdogNanos", "u64", 1, "a wait longer than this ends the kernel with a report"],
+    ["topP", "f64", 1, "1: off"],
     ["promptCount", "u32", 1, ""],
     ["promptChunk", "u32", 1, "prompt tokens per step, 1 .. maxTokens"],
     ["startPosition", "u32", 1, "position of the prompt's first token"],
@@ -52,7 +53,6 @@ const paramSpec: readonly (readonly [name: string, type: ParamType, count: numbe
     ["eos", "i32", maxEosIds, ""],
     ["topK", "u32", 1, "0: off"],
     ["temperature", "f32", 1, "0: greedy"],
-    ["topP", "f32", 1, "1: off"],
   ];
 
 /** Lays the parameters out as a C compiler does. */
@@ -73,6 +73,7 @@ export const kernelParams = layoutParams();
 const cTypes = {
   ptr: "u8*",
   u64: "u64",
+  f64: "double",
   u32: "u32",
   i32: "i32",
   f32: "float",
@@ -120,7 +121,7 @@ export const controlWords = 64;
 export const Status = { running: 0, maxNew: 1, eos: 2, stopped: 3, contextFull: 4, watchdog: 5, badToken: 6 } as const;
 
 /** What a reported wait was for. */
-export const ReportKind = { event: 1, streamFull: 2, streamEmpty: 3 } as const;
+export const ReportKind = { event: 1, stream: 2 } as const;
 
 /** Bytes of one step descriptor: tokens, position, stop, output count, then ids. */
 export function stepBytes(maxTokens: number): number {

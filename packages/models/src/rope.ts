@@ -57,9 +57,8 @@ function llama3(rope: RawRope, at: string, maxPositions: number): RopeScaling {
  * a `rope_theta` inside either over the one at the top. Throws `ConfigError`.
  */
 export function readRope(raw: RawConfig, defaultTheta: number, maxPositions: number): RopeConfig {
-  const old = raw.rope_scaling ?? {};
-  const at = Object.keys(old).length > 0 ? "rope_scaling" : "rope_parameters";
-  const rope = raw[at] ?? {};
+  const at = raw.rope_scaling ? "rope_scaling" : "rope_parameters";
+  const rope = raw.rope_scaling ?? raw.rope_parameters ?? {};
   for (const [key, value] of Object.entries(rope)) {
     if (typeof value === "object" && value !== null) {
       throw new ConfigError(
@@ -74,7 +73,7 @@ export function readRope(raw: RawConfig, defaultTheta: number, maxPositions: num
     );
   }
   return {
-    theta: rope.rope_theta ?? raw.rope_theta ?? defaultTheta,
+    theta: rope.rope_theta ?? raw.rope_parameters?.rope_theta ?? raw.rope_theta ?? defaultTheta,
     scaling: scalingOf(rope, at, maxPositions),
   };
 }

@@ -1,0 +1,113 @@
+/** @file Renders each op's body and numbers the distinct ones. */
+import type { OpInstance, Plan, ScheduleTable } from "@mpk/schedule";
+import type { BodyEnv, BodyTable, OpBody } from "./body.ts";
+import { floatLiteral, printExpression } from "./expression.ts";
+import { bodyOperand, operandElement, operandType } from "./operands.ts";
+import { render } from "./templates.ts";
+
+export interface RenderedBody {
+  readonly name: string;
+  readonly run: string;
+  readonly comment: string;
+  readonly text: string;
+  readonly tileChunks: number;
+  readonly chunkBytes: number;
+}
+
+export interface Bodies {
+  readonly bodies: readonly RenderedBody[];
+  /** Body number by op index; -1 for views. */
+  readonly bodyOf: Int32Array;
+}
+
+function instanceOf(plan: Plan, opIndex: number, table: ScheduleTable): OpInstance<never> {
+  const op = plan.program.ops[opIndex];
+  const schedule = op && table.get(op.kind);
+  if (!op || !schedule) {
+    throw new RangeError(`op ${opIndex} (${op?.kind ?? "missing"}) is not in the op table`);
+  }
+  const type = (id: number) => {
+    const value = plan.program.values[id];
+    if (value === undefined) throw new RangeError(`${op.kind} at ${op.scope}: no value ${id}`);
+    return value.type;
+  };
+  return {
+    kind: op.kind,
+    attrs: schedule.semantics.parseAttrs(op.attrs),
+    inputs: op.inputs.map(type),
+    outputs: op.outputs.map(type),
+    maxTokens: plan.program.limits.maxTokens,
+  };
+}
+
+function environment(plan: Plan, opIndex: number, vocab: number): BodyEnv {
+  const op = plan.program.ops[opIndex];
+  if (op === undefined) throw new RangeError(`no op ${opIndex}`);
+  const layout = plan.layouts[opIndex] ?? null;
+  const inputs = op.inputs.length;
+  return {
+    inputs: op.inputs.map((id, i) =>
+      bodyOperand(plan, id, i, layout?.weights.includes(i) ?? false),
+    ),
+    outputs: op.outputs.map((id, i) => bodyOperand(plan, id, inputs + i, false)),
+    states: op.states.map((id, i) => ({
+      word: inputs + op.outputs.length + i,
+      kvHeads: plan.program.states.find((state) => state.value === id)?.kvHeads ?? 0,
+    })),
+    layout,
+    ring: plan.ring,
+    maxTokens: plan.program.limits.maxTokens,
+    workBytes: plan.ring.activationBytes + 2 * plan.ring.partialBytes,
+    vocab,
+    element: operandElement,
+    type: operandType,
+    expression: printExpression,
+    float: floatLiteral,
+  };
+}
+
+/** The body of every op that has tasks; ops that render alike share one. */
+export function renderBodies(
+  plan: Plan,
+  table: ScheduleTable,
+  bodies: BodyTable,
+  vocab: number,
+): Bodies {
+  const used = new Set(plan.tasks.op);
+  const bodyOf = new Int32Array(plan.program.ops.length).fill(-1);
+  const numbers = new Map<string, number>();
+  const rendered: RenderedBody[] = [];
+  const views = new Map<string, string>();
+  plan.program.ops.forEach((op, index) => {
+    if (!used.has(index)) return;
+    const body: OpBody<never> | undefined = bodies.get(op.kind);
+    if (body === undefined) {
+      throw new RangeError(`op '${op.kind}' at ${op.scope} has no CUDA body; add one to the table`);
+    }
+    const env = environment(plan, index, vocab);
+    const key = JSON.stringify([op.kind, op.attrs, env]);
+    let text = views.get(key);
+    if (text === undefined) {
+      const view = body.view(instanceOf(plan, index, table), env);
+      text = render(body.template, { ...view, name: "BodyName" }).trim();
+      views.set(key, text);
+    }
+    const layout = env.layout;
+    let number = numbers.get(`${body.run}\n${text}`);
+    if (number === undefined) {
+      number = rendered.length;
+      numbers.set(`${body.run}\n${text}`, number);
+      const name = `Body${number}`;
+      rendered.push({
+        name,
+        run: body.run,
+        comment: `${op.kind}, first at ${op.scope === "" ? "the top" : op.scope.replace(/[^\w.-]/g, "_")}`,
+        text: text.replaceAll("BodyName", name),
+        tileChunks: layout?.chunksPerTile ?? 0,
+        chunkBytes: (layout?.blocksPerChunk ?? 0) * 1024,
+      });
+    }
+    bodyOf[index] = number;
+  });
+  return { bodies: rendered, bodyOf };
+}

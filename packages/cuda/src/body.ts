@@ -1,0 +1,62 @@
+/** @file The body contract: what the emitter asks of an op to put its task into the kernel. */
+import type { DType, Expr } from "@mpk/ir";
+import type { OpInstance, RingSpec, StreamLayout } from "@mpk/schedule";
+
+/** How a body reaches an operand. Its address word has the operand's index (see `BodyEnv`). */
+export interface BodyOperand {
+  /** `step`: token ids and positions, in the step descriptor. `stream`: comes through the ring. */
+  readonly arena: "scratch" | "resident" | "step" | "stream";
+  readonly dtype: DType;
+  /** Columns of one row of the operand. */
+  readonly columns: number;
+  /** Elements from one row to the next in memory (views keep their base's). */
+  readonly stride: number;
+  /** First column of a view in its base's rows. */
+  readonly column: number;
+  /** `T`: one row per token; 1: one row, or a weight without rows. */
+  readonly rows: "T" | number;
+  /** A view of the last token's row alone. */
+  readonly lastRow: boolean;
+  /** Index of the operand's address word. */
+  readonly word: number;
+}
+
+export interface BodyEnv {
+  readonly inputs: readonly BodyOperand[];
+  readonly outputs: readonly BodyOperand[];
+  readonly states: readonly { readonly word: number; readonly kvHeads: number }[];
+  readonly layout: StreamLayout | null;
+  readonly ring: RingSpec;
+  readonly maxTokens: number;
+  /** Shared memory a body may use between two tasks: activations and both partial buffers. */
+  readonly workBytes: number;
+  readonly vocab: number;
+  /** An expression as C++: `args[i]` is the text of argument i. */
+  expression(expr: Expr, args: readonly string[]): string;
+  /**
+   * One element of an operand as a float in C++; `row` and `column` are C++ text. Operands with one
+   * row or one column broadcast.
+   */
+  element(operand: BodyOperand, row: string, column: string): string;
+  /** C type of an operand's elements. */
+  type(operand: BodyOperand): string;
+  /** A float32 constant as C++. */
+  float(value: number): string;
+}
+
+/** What a template sees; every name it uses must be here. */
+export type BodyView = { readonly [name: string]: string | number | boolean | readonly unknown[] };
+
+export interface OpBody<A = unknown> {
+  /**
+   * A nunjucks template that defines `struct {{ name }}`, the constants of one op instance. Bodies
+   * that render alike are emitted once.
+   */
+  readonly template: string;
+  /** The device function, a template over that struct: called as `run<name>(c, in)`. */
+  readonly run: string;
+  /** Everything the template needs, decided here. Throws where the body has no such case. */
+  view(op: OpInstance<A>, env: BodyEnv): BodyView;
+}
+
+export type BodyTable = ReadonlyMap<string, OpBody<never>>;

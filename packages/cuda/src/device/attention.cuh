@@ -1,0 +1,281 @@
+// Causal attention of one query head over the paged cache and this step's own keys. Norm and RoPE
+// of q and k are done here; the first query head of a group appends its KV head's new rows.
+
+// Constants: kHeads, kKvHeads, kD, kScale, kWindow (0: none), kQkNorm, kEps, kRope, kQueryBlock,
+//   kQStride, kKStride, kVStride, kOutStride, operand indices, static float frequency(u32 i).
+
+template <class C> struct HeadMap {
+  // Eight lanes share a key; each holds kD / 8 of its dims in pieces of kVec consecutive ones.
+  static constexpr u32 kVec = C::kD % 64 == 0 ? 8 : C::kD % 32 == 0 ? 4 : 2;
+  static constexpr u32 kPieces = C::kD / 8 / kVec;
+  static constexpr u32 kDims = C::kD / 8;
+  MPK_DEVICE static u32 dim(u32 sub, u32 i) { return (i / kVec * 8 + sub) * kVec + i % kVec; }
+};
+
+// Shared memory of a task: q [tokens][kD] f32 (scaled), k and v [tokens][kD] bf16, then one
+// (maximum, sum) and one weighted value row per warp and query of a block.
+template <class C> struct AttentionShared {
+  float* q;
+  u16* k;
+  u16* v;
+  float* stats;  // [warp][query][2]
+  float* values;  // [warp][query][kD]
+  MPK_DEVICE explicit AttentionShared(u8* work) {
+    q = reinterpret_cast<float*>(work);
+    k = reinterpret_cast<u16*>(q + kMaxTokens * C::kD);
+    v = k + kMaxTokens * C::kD;
+    stats = reinterpret_cast<float*>(v + kMaxTokens * C::kD);
+    values = stats + kConsumerWarps * C::kQueryBlock * 2;
+  }
+};
+
+// The cache row of a position: kD bf16. Pages hold kPageTokens rows of every KV head, k then v.
+template <class C> MPK_DEVICE u64 cache_row(i32 page, u32 position, u32 isValue, u32 head) {
+  u64 block = (static_cast<u64>(page) * 2 + isValue) * C::kKvHeads + head;
+  return (block * kPageTokens + position % kPageTokens) * C::kD;
+}
+
+// One warp: a row of q or k through norm, RoPE and `scale` into `to` (as float32).
+template <class C, class X>
+MPK_DEVICE void prepare_row(Context& c, const X* from, float* to,
+                            const typename C::Gain* gain, u32 position, float scale) {
+  float norm = 1.0f;
+  if (C::kQkNorm) {
+    float squares = 0.0f;
+    for (u32 d = c.lane; d < C::kD; d += 32) {
+      float v = load_one(from + d);
+      squares += v * v;
+    }
+    norm = m_rsqrt(warp_sum(squares) / static_cast<float>(C::kD) + C::kEps);
+  }
+  constexpr u32 kHalf = C::kD / 2;
+  for (u32 d = c.lane; d < kHalf; d += 32) {
+    float low = load_one(from + d), high = load_one(from + d + kHalf);
+    if (C::kQkNorm) {
+      low = low * norm * load_resident(gain + d);
+      high = high * norm * load_resident(gain + d + kHalf);
+    }
+    if (C::kRope) {
+      float angle = static_cast<float>(position) * C::frequency(d);
+      float cosine = m_cos(angle), sine = m_sin(angle);
+      float rotated = low * cosine - high * sine;
+      high = high * cosine + low * sine;
+      low = rotated;
+    }
+    to[d] = low * scale;
+    to[d + kHalf] = high * scale;
+  }
+}
+
+// kVec bf16 of one piece as float32.
+template <u32 kVec> MPK_DEVICE void load_piece(const u16* p, bool global, float* out) {
+  u32 words[kVec / 2];
+  if (kVec == 8) {
+    Vec4 r = global ? load_vec4(p) : *reinterpret_cast<const Vec4*>(p);
+    words[0] = r.x; words[1 % (kVec / 2)] = r.y;
+    words[2 % (kVec / 2)] = r.z; words[3 % (kVec / 2)] = r.w;
+  } else if (kVec == 4) {
+    Vec2 r = global ? load_vec2(p) : *reinterpret_cast<const Vec2*>(p);
+    words[0] = r.x; words[1 % (kVec / 2)] = r.y;
+  } else {
+    words[0] = global ? load_u32(reinterpret_cast<const u32*>(p))
+                      : *reinterpret_cast<const u32*>(p);
+  }
+  for (u32 i = 0; i < kVec / 2; i++) {
+    out[2 * i] = bf16_low(words[i]);
+    out[2 * i + 1] = bf16_high(words[i]);
+  }
+}
+
+// Running softmax of one query over the keys a lane group has seen.
+template <u32 kDims> struct Running {
+  float maximum;
+  float sum;
+  float value[kDims];
+};
+
+// base-2 softmax: scores carry log2(e) already.
+constexpr float kMinusInfinity = -1e30f;
+
+template <class C, u32 kQueries>
+MPK_DEVICE void attend_keys(Context& c, const AttentionShared<C>& s, const u16* cache,
+                            const i32* pages, u32 kvHead, u32 query0,
+                            Running<HeadMap<C>::kDims> (&run)[kQueries]) {
+  typedef HeadMap<C> Map;
+  const u32 sub = c.lane & 7u, past = c.position;
+  float q[kQueries][Map::kDims];
+  for (u32 j = 0; j < kQueries; j++) {
+    run[j].maximum = kMinusInfinity;
+    run[j].sum = 0.0f;
+    const float* row = s.q + (query0 + j < c.tokens ? query0 + j : 0) * C::kD;
+    for (u32 i = 0; i < Map::kDims; i++) {
+      q[j][i] = row[Map::dim(sub, i)];
+      run[j].value[i] = 0.0f;
+    }
+  }
+  const u32 last = past + (query0 + kQueries < c.tokens ? query0 + kQueries : c.tokens);
+  const u32 first = C::kWindow && past + query0 + 1 > C::kWindow
+                        ? past + query0 + 1 - C::kWindow : 0;
+  for (u32 base = first + c.warp * 4; base < last; base += kConsumerWarps * 4) {
+    const u32 key = base + (c.lane >> 3);
+    const bool valid = key < last;
+    const u32 safe = valid ? key : last - 1;
+    const u16 *kRow, *vRow;
+    const bool global = safe < past;
+    if (global) {
+      i32 page = load_i32(pages + safe / kPageTokens);
+      kRow = cache + cache_row<C>(page, safe, 0, kvHead);
+      vRow = cache + cache_row<C>(page, safe, 1, kvHead);
+    } else {
+      kRow = s.k + (safe - past) * C::kD;
+      vRow = s.v + (safe - past) * C::kD;
+    }
+    float k[Map::kDims], v[Map::kDims];
+    for (u32 p = 0; p < Map::kPieces; p++) {
+      u32 at = (p * 8 + sub) * Map::kVec;
+      load_piece<Map::kVec>(kRow + at, global, k + p * Map::kVec);
+      // One query leaves registers for both rows at once, which hides a latency.
+      if (kQueries == 1) load_piece<Map::kVec>(vRow + at, global, v + p * Map::kVec);
+    }
+    float scores[kQueries];
+    for (u32 j = 0; j < kQueries; j++) {
+      float score = 0.0f;
+      for (u32 i = 0; i < Map::kDims; i++) score += q[j][i] * k[i];
+      score += shuffle_xor(score, 1);
+      score += shuffle_xor(score, 2);
+      score += shuffle_xor(score, 4);
+      const u32 at = past + query0 + j;  // this query's position
+      const bool seen = valid && key <= at && (C::kWindow == 0 || key + C::kWindow > at);
+      scores[j] = seen ? score : kMinusInfinity;
+    }
+    for (u32 p = 0; kQueries > 1 && p < Map::kPieces; p++) {
+      load_piece<Map::kVec>(vRow + (p * 8 + sub) * Map::kVec, global, v + p * Map::kVec);
+    }
+    for (u32 j = 0; j < kQueries; j++) {
+      const float score = scores[j];
+      const bool seen = score > kMinusInfinity;
+      Running<Map::kDims>& r = run[j];
+      float maximum = m_max(r.maximum, score);
+      float keep = exp2_fast(r.maximum - maximum);
+      float weight = seen ? exp2_fast(score - maximum) : 0.0f;
+      r.maximum = maximum;
+      r.sum = r.sum * keep + weight;
+      for (u32 i = 0; i < Map::kDims; i++) r.value[i] = r.value[i] * keep + weight * v[i];
+    }
+  }
+}
+
+// Joins two running softmaxes held by lanes that differ in `mask`.
+template <u32 kDims> MPK_DEVICE void join_lanes(Running<kDims>& r, int mask) {
+  float other = shuffle_xor(r.maximum, mask), maximum = m_max(r.maximum, other);
+  float keep = exp2_fast(r.maximum - maximum);
+  r.maximum = maximum;
+  r.sum *= keep;
+  r.sum += shuffle_xor(r.sum, mask);
+  for (u32 i = 0; i < kDims; i++) {
+    r.value[i] *= keep;
+    r.value[i] += shuffle_xor(r.value[i], mask);
+  }
+}
+
+template <class C, u32 kQueries>
+MPK_DEVICE void attend_block(Context& c, const AttentionShared<C>& s, const u16* cache,
+                             const i32* pages, u32 head, u32 query0, float* out) {
+  typedef HeadMap<C> Map;
+  {
+    Running<Map::kDims> run[kQueries];
+    attend_keys<C, kQueries>(c, s, cache, pages, head / (C::kHeads / C::kKvHeads), query0, run);
+    for (u32 j = 0; j < kQueries; j++) {
+      join_lanes(run[j], 8);
+      join_lanes(run[j], 16);
+      if (c.lane < 8) {
+        float* value = s.values + (c.warp * C::kQueryBlock + j) * C::kD;
+        for (u32 i = 0; i < Map::kDims; i++) value[Map::dim(c.lane, i)] = run[j].value[i];
+        float* stats = s.stats + (c.warp * C::kQueryBlock + j) * 2;
+        if (c.lane == 0) {
+          stats[0] = run[j].maximum;
+          stats[1] = run[j].sum;
+        }
+      }
+    }
+  }
+  consumer_barrier();
+  for (u32 e = c.thread; e < kQueries * C::kD; e += kConsumerThreads) {
+    u32 j = e / C::kD, d = e % C::kD;
+    if (query0 + j >= c.tokens) continue;
+    float maximum = kMinusInfinity, sum = 0.0f, value = 0.0f;
+    for (u32 w = 0; w < kConsumerWarps; w++) {
+      maximum = m_max(maximum, s.stats[(w * C::kQueryBlock + j) * 2]);
+    }
+    for (u32 w = 0; w < kConsumerWarps; w++) {
+      const u32 at = w * C::kQueryBlock + j;
+      float keep = exp2_fast(s.stats[at * 2] - maximum);
+      sum += s.stats[at * 2 + 1] * keep;
+      value += s.values[at * C::kD + d] * keep;
+    }
+    out[static_cast<u64>(query0 + j) * C::kOutStride + head * C::kD + d] = value / sum;
+  }
+  consumer_barrier();
+}
+
+// Rows of q (scaled), k and v of this step into shared memory, one warp a row.
+template <class C>
+MPK_DEVICE void prepare_rows(Context& c, const u32* ops, const AttentionShared<C>& s, u32 head,
+                             u32 kvHead) {
+  const typename C::Q* q = in_scratch<typename C::Q>(c, ops[C::kQOperand]) + head * C::kD;
+  const typename C::K* k = in_scratch<typename C::K>(c, ops[C::kKOperand]) + kvHead * C::kD;
+  const typename C::V* v = in_scratch<typename C::V>(c, ops[C::kVOperand]) + kvHead * C::kD;
+  typedef typename C::Gain Gain;
+  const Gain* qGain = C::kQkNorm ? in_resident<Gain>(c, ops[C::kQGainOperand]) : nullptr;
+  const Gain* kGain = C::kQkNorm ? in_resident<Gain>(c, ops[C::kKGainOperand]) : nullptr;
+  float* scratch = s.values + c.warp * C::kD;  // one row of float32 per warp
+  for (u32 item = c.warp; item < 3 * c.tokens; item += kConsumerWarps) {
+    const u32 token = item / 3, which = item % 3;
+    if (which == 0) {
+      prepare_row<C>(c, q + static_cast<u64>(token) * C::kQStride, s.q + token * C::kD, qGain,
+                     c.position + token, C::kScale * 1.4426950408889634f);
+    } else if (which == 1) {
+      prepare_row<C>(c, k + static_cast<u64>(token) * C::kKStride, scratch, kGain,
+                     c.position + token, 1.0f);
+      warp_barrier();
+      for (u32 d = c.lane; d < C::kD; d += 32) s.k[token * C::kD + d] = f32_to_bf16(scratch[d]);
+      warp_barrier();
+    } else {
+      const typename C::V* row = v + static_cast<u64>(token) * C::kVStride;
+      for (u32 d = c.lane; d < C::kD; d += 32) {
+        s.v[token * C::kD + d] = f32_to_bf16(load_one(row + d));
+      }
+    }
+  }
+}
+
+template <class C> MPK_DEVICE void run_attention(Context& c, const u32* in) {
+  const u32* ops = operands(in);
+  AttentionShared<C> s(c.work);
+  u16* cache = reinterpret_cast<u16*>(c.params->kv + static_cast<u64>(ops[C::kStateOperand]) * 256);
+  const i32* pages = reinterpret_cast<const i32*>(c.params->pageTable);
+  begin_task(c, in);
+  for (u32 head = in[kWordTileLo]; head < in[kWordTileHi]; head++) {
+    const u32 group = C::kHeads / C::kKvHeads, kvHead = head / group;
+    prepare_rows<C>(c, ops, s, head, kvHead);
+    consumer_barrier();
+    if (head % group == 0) {
+      for (u32 e = c.thread; e < 2 * c.tokens * C::kD; e += kConsumerThreads) {
+        u32 d = e % C::kD, token = e / C::kD % c.tokens, isValue = e / (C::kD * c.tokens);
+        u32 position = c.position + token;
+        i32 page = load_i32(pages + position / kPageTokens);
+        cache[cache_row<C>(page, position, isValue, kvHead) + d] =
+            (isValue ? s.v : s.k)[token * C::kD + d];
+      }
+    }
+    float* out = in_scratch<float>(c, ops[C::kOutOperand]);
+    if (c.tokens == 1) {
+      attend_block<C, 1>(c, s, cache, pages, head, 0, out);
+    } else {
+      for (u32 query = 0; query < c.tokens; query += C::kQueryBlock) {
+        attend_block<C, C::kQueryBlock>(c, s, cache, pages, head, query, out);
+      }
+    }
+  }
+  end_task(c, in);
+}

@@ -1,0 +1,203 @@
+// The machinery of one SM: shared-memory map, waits with a watchdog, the weight ring, the
+// instruction list. Constants named k... come from the emitter.
+
+// A launch's tunables and pointers are in Params; what changes every step is in StepInfo.
+struct StepInfo {
+  u32 tokens;    // tokens in this step
+  u32 position;  // position of the first of them
+  u32 stop;      // 1: the launch is over
+  u32 produced;  // tokens generated before this step
+  i32 ids[kMaxTokens];
+};
+
+// What of shared memory is not ring, activations or partial sums.
+struct Shared {
+  u64 full[kStages];
+  u64 empty[kStages];
+  StepInfo step;
+  u32 instruction[2][kInstructionWords];
+  float reduce[64];
+  float scale[16];
+  u32 aborted;  // this SM saw a time-out, its own or another's
+  u32 leave;    // the launch is over: the producer drains and goes
+};
+
+// Everything a task body needs. One per thread, in registers.
+struct Context {
+  const Params* params;
+  Shared* shared;
+  u8* ring;
+  u8* work;  // activations, then the two partial buffers
+  u32 thread;
+  u32 warp;
+  u32 lane;
+  u32 sm;
+  u32 step;
+  u32 position;  // of the step's first token
+  u32 tokens;
+  u32 chunk;  // chunks of this SM's stream consumed before the current task
+  u32 instruction;  // position in this SM's list, for reports
+};
+
+MPK_DEVICE u32* control_word(const Params& p, u32 index) {
+  return reinterpret_cast<u32*>(p.control) + index;
+}
+MPK_DEVICE u32* abort_word(const Params& p) { return reinterpret_cast<u32*>(p.events); }
+MPK_DEVICE u32* event_counter(const Params& p, u32 event) {
+  return reinterpret_cast<u32*>(p.events + (event + 1) * kEventStride);
+}
+
+// The first SM that times out writes the report; all then leave. By value: a Context whose address
+// escaped could not stay in registers.
+MPK_NOINLINE void report_timeout(const Params* params, const Shared* shared, u32 sm, u32 step,
+                                 u32 instruction, u32 kind, u32 event, u32 expected, u32 seen) {
+  const Params& p = *params;
+  if (compare_swap_gpu(abort_word(p), 0, 1) != 0) return;
+  store_release_system(control_word(p, kControlReportKind), kind);
+  store_release_system(control_word(p, kControlReportSm), sm);
+  store_release_system(control_word(p, kControlReportInstruction), instruction);
+  store_release_system(control_word(p, kControlReportOp),
+                       shared->instruction[instruction & 1u][kWordOp]);
+  store_release_system(control_word(p, kControlReportEvent), event);
+  store_release_system(control_word(p, kControlReportExpected), expected);
+  store_release_system(control_word(p, kControlReportSeen), seen);
+  store_release_system(control_word(p, kControlReportStep), step);
+  store_release_system(control_word(p, kControlStatus), kStatusWatchdog);
+}
+
+// Called now and then by every waiting loop; true: give up. `since` is 0 before the first call.
+MPK_DEVICE bool waited_too_long(const Context& c, u64& since, u32 kind, u32 event, u32 expected,
+                                u32 seen) {
+  volatile u32* aborted = &c.shared->aborted;
+  if (*aborted) return true;
+  if (load_relaxed_gpu(abort_word(*c.params)) == 0) {
+    u64 now = now_nanos();
+    if (since == 0) since = now;
+    if (now - since < c.params->watchdogNanos) return false;
+    report_timeout(c.params, c.shared, c.sm, c.step, c.instruction, kind, event, expected, seen);
+  }
+  *aborted = 1;
+  return true;
+}
+
+MPK_DEVICE bool is_aborted(const Context& c) {
+  return *static_cast<volatile u32*>(&c.shared->aborted) != 0;
+}
+
+// One thread: waits until the counter has reached `target`.
+MPK_DEVICE void wait_event(Context& c, u32 event, u32 target) {
+  const u32* counter = event_counter(*c.params, event);
+  u64 since = 0;
+  u32 seen = load_acquire_gpu(counter);
+  for (u32 spins = 1; static_cast<i32>(seen - target) < 0; spins++) {
+    if ((spins & 255u) == 0 && waited_too_long(c, since, kReportEvent, event, target, seen)) return;
+    seen = load_acquire_gpu(counter);
+  }
+}
+
+// Until the phase with this parity is complete.
+MPK_DEVICE bool wait_barrier(Context& c, u64* bar, u32 parity, u32 kind, u32 chunk) {
+  if (mbarrier_test(bar, parity)) return true;
+  u64 since = 0;
+  for (u32 spins = 1; !mbarrier_test(bar, parity); spins++) {
+    if ((spins & 63u) == 0 && waited_too_long(c, since, kind, chunk, parity, parity ^ 1u)) {
+      return false;
+    }
+  }
+  return true;
+}
+
+// ---- task prologue and epilogue ----------------------------------------------------------------
+MPK_DEVICE void consumer_barrier() { group_barrier(kConsumerThreads); }
+
+// Waits for the events of the current instruction. All consumer threads call.
+MPK_DEVICE void begin_task(Context& c, const u32* in) {
+  if (c.thread == 0) {
+    u32 count = in[kWordWaits];
+    for (u32 i = 0; i < count; i++) {
+      u32 event = in[kWordFirstWait + 2 * i];
+      u32 epochs = (event & 0x80000000u) ? c.step : c.step + 1;
+      wait_event(c, event & 0x7fffffffu, in[kWordFirstWait + 2 * i + 1] * epochs);
+    }
+  }
+  consumer_barrier();
+}
+
+// Publishes the task's writes. All consumer threads call.
+MPK_DEVICE void end_task(Context& c, const u32* in) {
+  consumer_barrier();
+  if (c.thread == 0 && !is_aborted(c)) {
+    const u32* events = in + kWordFirstWait + 2 * in[kWordWaits];
+    for (u32 i = 0; i < in[kWordSignals]; i++) {
+      add_release_gpu(event_counter(*c.params, events[i]), 1);
+    }
+  }
+}
+
+// Operand words follow the waits and the signals: inputs, outputs, states.
+MPK_DEVICE const u32* operands(const u32* in) {
+  return in + kWordFirstWait + 2 * in[kWordWaits] + in[kWordSignals];
+}
+template <class E> MPK_DEVICE E* in_scratch(const Context& c, u32 word) {
+  return reinterpret_cast<E*>(c.params->scratch + static_cast<u64>(word) * 2);
+}
+template <class E> MPK_DEVICE const E* in_resident(const Context& c, u32 word) {
+  return reinterpret_cast<const E*>(c.params->resident + static_cast<u64>(word) * 16);
+}
+
+MPK_DEVICE float load_resident(const u16* p) { return bf16_to_f32(load_const_u16(p)); }
+MPK_DEVICE float load_resident(const float* p) {
+  return bits_to_f32(load_const_u32(reinterpret_cast<const u32*>(p)));
+}
+
+// ---- the ring --------------------------------------------------------------------------------
+MPK_DEVICE u8* stage_of(const Context& c, u32 chunk) {
+  return c.ring + (chunk % kStages) * kStageBytes;
+}
+// A consumer warp waits for a chunk's bytes.
+MPK_DEVICE void wait_full(Context& c, u32 chunk) {
+  wait_barrier(c, &c.shared->full[chunk % kStages], (chunk / kStages) & 1u, kReportStream,
+               chunk);
+}
+MPK_DEVICE void release_stage(const Context& c, u32 chunk) {
+  warp_barrier();
+  if (c.lane == 0) mbarrier_arrive(&c.shared->empty[chunk % kStages]);
+}
+
+// The producer warp: copies this SM's stream into the ring, step after step, as far ahead as the
+// ring holds, with at most kMaxInFlight chunks outstanding. It never looks at an activation.
+struct Producer {
+  u32 chunk;
+  bool leaving;
+
+  MPK_DEVICE bool wait_empty(Context& c, u32 at) {
+    u64* bar = &c.shared->empty[at % kStages];
+    u32 parity = ((at / kStages) & 1u) ^ 1u;  // of the lap before
+    for (u32 spins = 1; !mbarrier_test(bar, parity); spins++) {
+      if (*static_cast<volatile u32*>(&c.shared->leave)) return false;
+      // A full ring is normal while consumers wait for activations: they own the watchdog.
+      if ((spins & 1023u) == 0 && is_aborted(c)) return false;
+    }
+    return true;
+  }
+
+  MPK_DEVICE void copy(Context& c, const u8* src, u32 bytes) {
+    if (leaving) return;
+    if (chunk >= kMaxInFlight) wait_full(c, chunk - kMaxInFlight);
+    if (chunk >= kStages && !wait_empty(c, chunk)) {
+      leaving = true;
+      return;
+    }
+    copy_to_stage(stage_of(c, chunk), src, bytes, &c.shared->full[chunk % kStages], c.lane);
+    chunk++;
+  }
+
+  // No copy may be in flight when the block ends.
+  MPK_DEVICE void drain(Context& c) {
+    u32 first = chunk > kMaxInFlight ? chunk - kMaxInFlight : 0;
+    for (u32 i = first; i < chunk; i++) {
+      while (!mbarrier_test(&c.shared->full[i % kStages], (i / kStages) & 1u)) {
+      }
+    }
+  }
+};

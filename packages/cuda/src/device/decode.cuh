@@ -1,0 +1,135 @@
+// The decode kernel: one block per SM, resident for the whole generation. The last warp is the
+// producer, all others consume. Both walk this SM's instruction list once per step.
+
+// The list is stored rolled: `runs` of (first word, words, repeats), each word growing by its
+// delta from one repeat to the next. A Cursor unrolls it.
+struct Cursor {
+  const u32* run;
+  u32 runs;
+  u32 repeat;
+  u32 word;
+
+  MPK_DEVICE void reset(u32 sm) {
+    u32 lo = kRunStart[sm];
+    run = kRuns + lo * 3;
+    runs = kRunStart[sm + 1] - lo;
+    repeat = 0;
+    word = 0;
+  }
+  MPK_DEVICE bool done() const { return runs == 0; }
+  MPK_DEVICE u32 at(u32 i) const {
+    u32 index = run[0] + word + i;
+    return load_const_u32(kWords + index) + repeat * load_const_u32(kDeltas + index);
+  }
+  MPK_DEVICE void next(u32 words) {
+    word += words;
+    if (word < run[1]) return;
+    word = 0;
+    if (++repeat < run[2]) return;
+    repeat = 0;
+    run += 3;
+    runs--;
+  }
+};
+
+MPK_DEVICE void produce(Context& c) {
+  Producer producer = {0, false};
+  while (!producer.leaving) {
+    const u8* src = c.params->stream + kStreamBase[c.sm];
+    Cursor cursor;
+    for (cursor.reset(c.sm); !cursor.done() && !producer.leaving; cursor.next(cursor.at(kWordSize))) {
+      const u32 body = cursor.at(kWordBody), bytes = kBodyChunkBytes[body];
+      const u32 count = (cursor.at(kWordTileHi) - cursor.at(kWordTileLo)) * kBodyTileChunks[body];
+      for (u32 i = 0; i < count && !producer.leaving; i++, src += bytes) {
+        producer.copy(c, src, bytes);
+      }
+    }
+    if (producer.chunk == 0) break;  // this SM streams nothing
+  }
+  producer.drain(c);
+}
+
+// Waits for the step to open; false: the launch is over.
+MPK_DEVICE bool open_step(Context& c) {
+  Shared& s = *c.shared;
+  const Params& p = *c.params;
+  if (c.thread == 0) {
+    if (c.step == 0) {
+      s.step.tokens = p.promptCount < p.promptChunk ? p.promptCount : p.promptChunk;
+      s.step.position = p.startPosition;
+      s.step.stop = 0;
+      s.step.produced = 0;
+      for (u32 i = 0; i < s.step.tokens; i++) {
+        s.step.ids[i] = load_i32(reinterpret_cast<const i32*>(p.prompt) + i);
+      }
+    } else {
+      wait_event(c, kStepEvent, c.step);
+      const u32* from = reinterpret_cast<const u32*>(
+          reinterpret_cast<const StepInfo*>(p.steps) + (c.step & 1u));
+      u32* to = reinterpret_cast<u32*>(&s.step);
+      for (u32 i = 0; i < sizeof(StepInfo) / 4; i++) to[i] = load_u32(from + i);
+      if (is_aborted(c)) s.step.stop = 1;
+    }
+    if (s.step.stop) *static_cast<volatile u32*>(&s.leave) = 1;
+  }
+  consumer_barrier();
+  c.tokens = s.step.tokens;
+  c.position = s.step.position;
+  return s.step.stop == 0;
+}
+
+// Warp 0 keeps one instruction ahead, so that no task waits for its own words.
+MPK_DEVICE void fetch(Context& c, const Cursor& cursor, u32 slot) {
+  if (c.warp == 0 && !cursor.done()) {
+    u32 size = cursor.at(kWordSize);
+    for (u32 i = c.lane; i < size; i += 32) c.shared->instruction[slot][i] = cursor.at(i);
+  }
+}
+
+MPK_DEVICE void consume(Context& c) {
+  c.chunk = 0;
+  for (c.step = 0;; c.step++) {
+    Cursor cursor;
+    cursor.reset(c.sm);
+    fetch(c, cursor, 0);
+    if (!open_step(c)) return;
+    c.instruction = 0;
+    while (!cursor.done()) {
+      const u32* in = c.shared->instruction[c.instruction & 1u];
+      cursor.next(in[kWordSize]);
+      fetch(c, cursor, (c.instruction + 1) & 1u);
+      run_body(c, in);
+      c.instruction++;
+    }
+  }
+}
+
+MPK_KERNEL void __launch_bounds__(kThreads, 1) mpk_decode(const __grid_constant__ Params params) {
+  extern __shared__ MPK_SHARED_ALIGN u8 memory[];
+  Context c;
+  c.params = &params;
+  c.ring = memory;
+  c.work = memory + kStages * kStageBytes;
+  c.shared = reinterpret_cast<Shared*>(c.work + kWorkBytes);
+  c.thread = thread_index();
+  c.warp = c.thread / 32;
+  c.lane = c.thread % 32;
+  c.sm = block_index();
+  c.step = c.position = c.tokens = c.chunk = c.instruction = 0;
+  if (c.thread == 0) {
+    for (u32 i = 0; i < kStages; i++) {
+      mbarrier_init(&c.shared->full[i], MPK_FULL_ARRIVALS);
+      mbarrier_init(&c.shared->empty[i], 1);
+    }
+    mbarrier_init_fence();
+    c.shared->aborted = 0;
+    c.shared->leave = 0;
+  }
+  block_barrier();
+  if (kRunStart[c.sm] == kRunStart[c.sm + 1]) return;  // no tasks on this SM
+  if (c.warp == kConsumerWarps) {
+    produce(c);
+  } else {
+    consume(c);
+  }
+}

@@ -1,0 +1,251 @@
+// Linear layers: out = epilogue(round(norm(x)) * W^T, extras). Weights come through the ring as
+// fragments of mma's A operand; up to eight tokens are its columns.
+
+// A linear's constants, made by the emitter:
+//   kK, kN, kGroups, kBlocksPerChunk, kChunksPerTile, kChunksPerSlice, kTilesPerGroup
+//   kNorm (0 none, 1 rms, 2 layer), kEps, kLastRow, kXStride, kOutStride, typename X, typename Out,
+//   struct Extras { load(c, operands, row, column) } and epilogue(float (&acc)[kGroups], extras).
+
+// Floats of partial sums that one warp has in one of the two buffers: [tile][token][16].
+constexpr u32 kSlot = kPartialBytes / 4 / kConsumerWarps;
+
+MPK_DEVICE float warp_sum(float v) {
+  for (int mask = 16; mask > 0; mask >>= 1) v += shuffle_xor(v, mask);
+  return v;
+}
+MPK_DEVICE float warp_max(float v) {
+  for (int mask = 16; mask > 0; mask >>= 1) v = m_max(v, shuffle_xor(v, mask));
+  return v;
+}
+
+// Four consecutive activations as float32. Rows start at 8-byte (bf16) or 16-byte (f32) bounds.
+MPK_DEVICE void load_four(const float* p, float (&v)[4]) {
+  Vec4 r = load_vec4(p);
+  v[0] = bits_to_f32(r.x); v[1] = bits_to_f32(r.y);
+  v[2] = bits_to_f32(r.z); v[3] = bits_to_f32(r.w);
+}
+MPK_DEVICE void load_four(const u16* p, float (&v)[4]) {
+  Vec2 r = load_vec2(p);
+  v[0] = bf16_low(r.x); v[1] = bf16_high(r.x);
+  v[2] = bf16_low(r.y); v[3] = bf16_high(r.y);
+}
+MPK_DEVICE float load_one(const float* p) { return load_f32(p); }
+MPK_DEVICE float load_one(const u16* p) { return bf16_to_f32(load_u16(p)); }
+MPK_DEVICE void store_one(float* p, float v) { *p = v; }
+MPK_DEVICE void store_one(u16* p, float v) { *p = f32_to_bf16(v); }
+
+// Four from column k on, zero beyond kK; vector loads where every row allows them.
+template <class C, class X> MPK_DEVICE void load_clipped(const X* row, u32 k, float (&v)[4]) {
+  if (C::kVectorX && k + 4 <= C::kK) {
+    load_four(row + k, v);
+  } else {
+    for (u32 i = 0; i < 4; i++) v[i] = k + i < C::kK ? load_one(row + k + i) : 0.0f;
+  }
+}
+
+// Sum and sum of squares (about `mean`) of one row, by one warp or by all consumer threads.
+template <class C> struct Norm {
+  // Gain (and bias) applied to four columns.
+  MPK_DEVICE static void apply(const Context& c, const u32* ops, u32 k, float mean, float scale,
+                               float (&v)[4]) {
+    const typename C::Gain* gain = in_resident<typename C::Gain>(c, ops[C::kGainOperand]);
+    const typename C::Gain* bias = in_resident<typename C::Gain>(c, ops[C::kNormBiasOperand]);
+    for (u32 i = 0; i < 4; i++) {
+      if (k + i >= C::kK) continue;
+      float y = (v[i] - mean) * scale * load_resident(gain + k + i);
+      v[i] = C::kNorm == 2 ? y + load_resident(bias + k + i) : y;
+    }
+  }
+};
+
+// All consumer threads: the sum of one float each, the same result everywhere.
+MPK_DEVICE float group_sum(Context& c, float v) {
+  v = warp_sum(v);
+  if (c.lane == 0) c.shared->reduce[c.warp] = v;
+  consumer_barrier();
+  float sum = 0.0f;
+  for (u32 i = 0; i < kConsumerWarps; i++) sum += c.shared->reduce[i];
+  consumer_barrier();
+  return sum;
+}
+
+// Statistics of each row into shared->scale: [row] scale, [8 + row] mean.
+template <class C, class X> MPK_DEVICE void row_statistics(Context& c, const X* x, u32 rows) {
+  const float inverse = 1.0f / static_cast<float>(C::kK);
+  for (u32 row = rows == 1 ? 0 : c.warp; row < rows; row += rows == 1 ? 1 : kConsumerWarps) {
+    const X* from = x + static_cast<u64>(row) * C::kXStride;
+    u32 index = rows == 1 ? c.thread : c.lane;
+    u32 stride = 4 * (rows == 1 ? kConsumerThreads : 32u);
+    float mean = 0.0f, v[4];
+    if (C::kNorm == 2) {
+      float sum = 0.0f;
+      for (u32 k = index * 4; k < C::kK; k += stride) {
+        load_clipped<C>(from, k, v);
+        sum += (v[0] + v[1]) + (v[2] + v[3]);
+      }
+      mean = (rows == 1 ? group_sum(c, sum) : warp_sum(sum)) * inverse;
+    }
+    float squares = 0.0f;
+    for (u32 k = index * 4; k < C::kK; k += stride) {
+      load_clipped<C>(from, k, v);
+      for (u32 i = 0; i < 4; i++) {
+        float d = k + i < C::kK ? v[i] - mean : 0.0f;
+        squares += d * d;
+      }
+    }
+    squares = (rows == 1 ? group_sum(c, squares) : warp_sum(squares)) * inverse;
+    if (rows == 1 ? c.thread == 0 : c.lane == 0) {
+      c.shared->scale[row] = m_rsqrt(squares + C::kEps);
+      c.shared->scale[8 + row] = mean;
+    }
+  }
+  consumer_barrier();
+}
+
+// Columns [k0, k0 + columns) of all rows to shared memory as bf16, normed, zero beyond kK.
+template <class C, class X>
+MPK_DEVICE void load_activations(Context& c, const u32* ops, const X* x, u32 rows, u32 k0,
+                                 u32 columns, u32 rowBytes) {
+  u32 quads = columns / 4;
+  for (u32 row = 0; row < rows; row++) {
+    const X* from = x + static_cast<u64>(row) * C::kXStride;
+    float scale = C::kNorm ? c.shared->scale[row] : 1.0f;
+    float mean = C::kNorm == 2 ? c.shared->scale[8 + row] : 0.0f;
+    for (u32 quad = c.thread; quad < quads; quad += kConsumerThreads) {
+      u32 k = k0 + quad * 4;
+      float v[4];
+      load_clipped<C>(from, k, v);
+      if (C::kNorm) Norm<C>::apply(c, ops, k, mean, scale, v);
+      Vec2 out = {pack_bf16(v[0], v[1]), pack_bf16(v[2], v[3])};
+      *reinterpret_cast<Vec2*>(c.work + row * rowBytes + quad * 8) = out;
+    }
+  }
+}
+
+// One chunk: kBlocksPerChunk blocks of 32 columns, two fragments each.
+template <class C>
+MPK_DEVICE void multiply_chunk(const u8* stage, const u8* act, bool active, u32 lane,
+                               float (&acc)[2][4]) {
+  const u8* a = stage + lane * 16;
+#pragma unroll
+  for (u32 block = 0; block < C::kBlocksPerChunk; block++) {
+    Vec4 b = {0, 0, 0, 0};
+    if (active) b = *reinterpret_cast<const Vec4*>(act + block * 64);
+    Vec4 a0 = *reinterpret_cast<const Vec4*>(a + block * 1024);
+    Vec4 a1 = *reinterpret_cast<const Vec4*>(a + block * 1024 + 512);
+    mma_16x8x16(acc[0], a0, b.x, b.y);
+    mma_16x8x16(acc[1], a1, b.z, b.w);
+  }
+}
+
+// Adds a warp's accumulators to its own slot: [tile][token][16] floats.
+MPK_DEVICE void flush_partial(float* slot, u32 rows, u32 lane, float (&acc)[2][4]) {
+  u32 row = lane >> 2, token = (lane & 3u) * 2;
+  if (token < rows) {
+    slot[token * 16 + row] += acc[0][0] + acc[1][0];
+    slot[token * 16 + row + 8] += acc[0][2] + acc[1][2];
+  }
+  if (token + 1 < rows) {
+    slot[(token + 1) * 16 + row] += acc[0][1] + acc[1][1];
+    slot[(token + 1) * 16 + row + 8] += acc[0][3] + acc[1][3];
+  }
+  for (u32 i = 0; i < 4; i++) acc[0][i] = acc[1][i] = 0.0f;
+}
+
+// Adds the warps' slots in order and finishes every output of a tile group.
+template <class C>
+MPK_DEVICE void finish_group(Context& c, const u32* ops, const float* partial, u32 tile0,
+                             u32 tiles, u32 rows) {
+  constexpr u32 kWidth = 16 / C::kGroups;
+  typename C::Out* out = in_scratch<typename C::Out>(c, ops[C::kOutOperand]);
+  for (u32 e = c.thread; e < tiles * rows * kWidth; e += kConsumerThreads) {
+    u32 r = e % kWidth, token = (e / kWidth) % rows, tile = e / (kWidth * rows);
+    u32 column = (tile0 + tile) * kWidth + r;
+    if (column >= C::kN) continue;
+    typename C::Extras extras(c, ops, token, column);
+    float acc[C::kGroups];
+    for (u32 g = 0; g < C::kGroups; g++) {
+      const float* p = partial + (tile * rows + token) * 16 + g * kWidth + r;
+      float sum = 0.0f;
+      for (u32 w = 0; w < kConsumerWarps; w++) sum += p[w * kSlot];
+      acc[g] = sum;
+    }
+    store_one(out + static_cast<u64>(token) * C::kOutStride + column, extras.epilogue(acc));
+  }
+}
+
+template <class C> MPK_DEVICE void run_linear(Context& c, const u32* in) {
+  constexpr u32 kChunkColumns = C::kBlocksPerChunk * 32;
+  constexpr u32 kPadK = C::kChunksPerTile * kChunkColumns;
+  // Tile after tile in the stream, whatever the groups: then groups may be as large as they fit.
+  constexpr bool kTileOrder = C::kTilesPerGroup == 1 || C::kChunksPerSlice == C::kChunksPerTile;
+  const u32* ops = operands(in);
+  const u32 tileLo = in[kWordTileLo], tileHi = in[kWordTileHi];
+  const u32 rows = C::kXRows == 1 || C::kLastRow ? 1 : c.tokens;
+  if (C::kNorm) {
+    const u8* gain = in_resident<u8>(c, ops[C::kGainOperand]);
+    for (u32 i = c.thread * 128; i < C::kK * sizeof(typename C::Gain); i += kConsumerThreads * 128) prefetch_l2(gain + i);
+  }
+  begin_task(c, in);
+  const typename C::X* x = in_scratch<typename C::X>(c, ops[C::kXOperand]);
+  if (C::kLastRow) x += static_cast<u64>(c.tokens - 1) * C::kXStride;
+  if (C::kNorm) row_statistics<C>(c, x, rows);
+
+  // Everything at once if it fits, else slice by slice.
+  const bool whole = rows * (kPadK * 2 + 64) <= kActivationBytes;
+  const u32 sliceChunks = whole ? C::kChunksPerTile : C::kChunksPerSlice;
+  const bool free = whole && kTileOrder;
+  const u32 groupTiles = free ? kSlot / (rows * 16) : C::kTilesPerGroup;
+  const u32 sliceStep = free ? C::kChunksPerTile : C::kChunksPerSlice;
+  const u32 sliceBytes = sliceChunks * kChunkColumns * 2;
+  const u32 rowBytes = sliceBytes + ((sliceBytes & 64u) ? 0 : 64);
+  if (whole) {
+    load_activations<C>(c, ops, x, rows, 0, kPadK, rowBytes);
+    consumer_barrier();
+  }
+  float* partial = reinterpret_cast<float*>(c.work + kActivationBytes);
+  u32 chunk = c.chunk;
+  u32 buffer = 0;
+  for (u32 tile0 = tileLo; tile0 < tileHi; tile0 += groupTiles) {
+    const u32 tiles = tileHi - tile0 < groupTiles ? tileHi - tile0 : groupTiles;
+    float* mine = partial + buffer * (kPartialBytes / 4) + c.warp * kSlot;
+    for (u32 i = c.lane; i < tiles * rows * 16; i += 32) mine[i] = 0.0f;
+    warp_barrier();
+    for (u32 slice = 0; slice < C::kChunksPerTile; slice += sliceStep) {
+      const u32 left = C::kChunksPerTile - slice;
+      const u32 perTile = left < sliceStep ? left : sliceStep;
+      if (!whole) {
+        consumer_barrier();
+        load_activations<C>(c, ops, x, rows, slice * kChunkColumns, perTile * kChunkColumns,
+                            rowBytes);
+        consumer_barrier();
+      }
+      const u8* act = c.work + (whole ? slice * kChunkColumns * 2 : 0) +
+                      (c.lane >> 2) * rowBytes + (c.lane & 3u) * 16;
+      const bool active = (c.lane >> 2) < rows;
+      const u32 total = tiles * perTile;
+      float acc[2][4] = {};
+      u32 i = (c.warp - chunk) % kConsumerWarps;  // this warp's first chunk of the slice
+      u32 tile = i / perTile, k = i % perTile;
+      while (i < total) {
+        wait_full(c, chunk + i);
+        multiply_chunk<C>(stage_of(c, chunk + i), act + k * (kChunkColumns * 2), active, c.lane,
+                          acc);
+        release_stage(c, chunk + i);
+        i += kConsumerWarps;
+        k += kConsumerWarps;
+        if (k >= perTile || i >= total) {
+          flush_partial(mine + tile * rows * 16, rows, c.lane, acc);
+          tile += k / perTile;
+          k %= perTile;
+        }
+      }
+      chunk += total;
+    }
+    consumer_barrier();
+    finish_group<C>(c, ops, partial + buffer * (kPartialBytes / 4), tile0, tiles, rows);
+    buffer ^= 1;
+  }
+  c.chunk = chunk;
+  end_task(c, in);
+}

@@ -1,0 +1,219 @@
+// The only file that knows the machine: every PTX instruction and CUDA built-in has a plain name
+// here. All other device code is C++ over these names.
+#define MPK_DEVICE __device__ __forceinline__
+#define MPK_TABLE __device__ const
+#define MPK_NOINLINE static __device__ __noinline__
+#define MPK_KERNEL extern "C" __global__
+#define MPK_SHARED_ALIGN __align__(1024)
+#define MPK_CONSTANT static __device__ const
+
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ < 900
+#define MPK_BULK_COPY 0
+#else
+#define MPK_BULK_COPY 1
+#endif
+
+typedef unsigned char u8;
+typedef unsigned short u16;
+typedef unsigned int u32;
+typedef unsigned long long u64;
+typedef int i32;
+struct alignas(16) Vec4 { u32 x, y, z, w; };
+struct alignas(8) Vec2 { u32 x, y; };
+
+MPK_DEVICE u32 thread_index() { return threadIdx.x; }
+MPK_DEVICE u32 block_index() { return blockIdx.x; }
+MPK_DEVICE u32 block_threads() { return blockDim.x; }
+
+// All warps of the block.
+MPK_DEVICE void block_barrier() { __syncthreads(); }
+// The first `threads` threads of the block only (hardware barrier 1).
+MPK_DEVICE void group_barrier(u32 threads) {
+  asm volatile("bar.sync 1, %0;" ::"r"(threads) : "memory");
+}
+MPK_DEVICE void warp_barrier() { __syncwarp(); }
+template <class V> MPK_DEVICE V shuffle_xor(V v, int mask) {
+  return __shfl_xor_sync(0xffffffffu, v, mask);
+}
+
+MPK_DEVICE u64 now_nanos() {
+  u64 t;
+  asm volatile("mov.u64 %0, %globaltimer;" : "=l"(t));
+  return t;
+}
+
+// ---- global memory -------------------------------------------------------------------------
+// Data that other SMs write during the launch: cached in L2 only.
+MPK_DEVICE float load_f32(const float* p) { return __ldcg(p); }
+MPK_DEVICE u32 load_u32(const u32* p) { return __ldcg(p); }
+MPK_DEVICE i32 load_i32(const i32* p) { return __ldcg(p); }
+MPK_DEVICE u16 load_u16(const u16* p) { return __ldcg(p); }
+MPK_DEVICE Vec4 load_vec4(const void* p) {
+  uint4 v = __ldcg(reinterpret_cast<const uint4*>(p));
+  return Vec4{v.x, v.y, v.z, v.w};
+}
+MPK_DEVICE Vec2 load_vec2(const void* p) {
+  uint2 v = __ldcg(reinterpret_cast<const uint2*>(p));
+  return Vec2{v.x, v.y};
+}
+// Data that nobody writes during the launch.
+MPK_DEVICE u16 load_const_u16(const u16* p) { return __ldg(p); }
+MPK_DEVICE u32 load_const_u32(const u32* p) { return __ldg(p); }
+MPK_DEVICE Vec4 load_const_vec4(const void* p) {
+  uint4 v = __ldg(reinterpret_cast<const uint4*>(p));
+  return Vec4{v.x, v.y, v.z, v.w};
+}
+MPK_DEVICE void store_vec4(void* p, Vec4 v) {
+  *reinterpret_cast<uint4*>(p) = make_uint4(v.x, v.y, v.z, v.w);
+}
+MPK_DEVICE void prefetch_l2(const void* p) { asm volatile("prefetch.global.L2 [%0];" ::"l"(p)); }
+
+MPK_DEVICE u32 load_acquire_gpu(const u32* p) {
+  u32 v;
+  asm volatile("ld.acquire.gpu.global.u32 %0, [%1];" : "=r"(v) : "l"(p) : "memory");
+  return v;
+}
+MPK_DEVICE u32 load_relaxed_gpu(const u32* p) {
+  u32 v;
+  asm volatile("ld.relaxed.gpu.global.u32 %0, [%1];" : "=r"(v) : "l"(p) : "memory");
+  return v;
+}
+MPK_DEVICE void add_release_gpu(u32* p, u32 v) {
+  asm volatile("red.release.gpu.global.add.u32 [%0], %1;" ::"l"(p), "r"(v) : "memory");
+}
+MPK_DEVICE u32 compare_swap_gpu(u32* p, u32 expected, u32 value) {
+  return atomicCAS(p, expected, value);
+}
+MPK_DEVICE void store_relaxed_gpu(u32* p, u32 v) {
+  asm volatile("st.relaxed.gpu.global.u32 [%0], %1;" ::"l"(p), "r"(v) : "memory");
+}
+// Words shared with the host.
+MPK_DEVICE u32 load_relaxed_system(const u32* p) {
+  u32 v;
+  asm volatile("ld.relaxed.sys.global.u32 %0, [%1];" : "=r"(v) : "l"(p) : "memory");
+  return v;
+}
+MPK_DEVICE void store_release_system(u32* p, u32 v) {
+  asm volatile("st.release.sys.global.u32 [%0], %1;" ::"l"(p), "r"(v) : "memory");
+}
+
+// ---- shared memory: mbarriers, copies ----------------------------------------------------------
+MPK_DEVICE u32 shared_address(const void* p) {
+  return static_cast<u32>(__cvta_generic_to_shared(p));
+}
+MPK_DEVICE void mbarrier_init(u64* bar, u32 arrivals) {
+  asm volatile("mbarrier.init.shared::cta.b64 [%0], %1;" ::"r"(shared_address(bar)), "r"(arrivals)
+               : "memory");
+}
+MPK_DEVICE void mbarrier_init_fence() {
+#if MPK_BULK_COPY
+  asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory");
+  asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
+#endif
+}
+MPK_DEVICE void mbarrier_arrive(u64* bar) {
+  asm volatile("{ .reg .b64 t; mbarrier.arrive.shared::cta.b64 t, [%0]; }" ::"r"(
+                   shared_address(bar))
+               : "memory");
+}
+MPK_DEVICE bool mbarrier_test(u64* bar, u32 parity) {
+  u32 done;
+#if MPK_BULK_COPY
+  asm volatile(
+      "{ .reg .pred p; mbarrier.try_wait.parity.shared::cta.b64 p, [%1], %2; "
+      "selp.u32 %0, 1, 0, p; }"
+      : "=r"(done)
+      : "r"(shared_address(bar)), "r"(parity)
+      : "memory");
+#else
+  asm volatile(
+      "{ .reg .pred p; mbarrier.test_wait.parity.shared::cta.b64 p, [%1], %2; "
+      "selp.u32 %0, 1, 0, p; }"
+      : "=r"(done)
+      : "r"(shared_address(bar)), "r"(parity)
+      : "memory");
+#endif
+  return done != 0;
+}
+
+// Arrivals that the barrier of a filled stage counts: one with bulk copies, else one a lane.
+#define MPK_FULL_ARRIVALS (MPK_BULK_COPY ? 1u : 32u)
+
+// The whole warp calls: copies `bytes` (a multiple of 512) to shared memory, completing on `bar`.
+MPK_DEVICE void copy_to_stage(u8* dst, const u8* src, u32 bytes, u64* bar, u32 lane) {
+#if MPK_BULK_COPY
+  if (lane == 0) {
+    u64 policy;
+    asm volatile("createpolicy.fractional.L2::evict_first.b64 %0, 1.0;" : "=l"(policy));
+    asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(
+                     shared_address(bar)),
+                 "r"(bytes)
+                 : "memory");
+    asm volatile(
+        "cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes.L2::cache_hint "
+        "[%0], [%1], %2, [%3], %4;" ::"r"(shared_address(dst)),
+        "l"(src), "r"(bytes), "r"(shared_address(bar)), "l"(policy)
+        : "memory");
+  }
+#else
+  u32 to = shared_address(dst) + lane * 16;
+  const u8* from = src + lane * 16;
+  for (u32 i = 0; i < bytes; i += 512) {
+    asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"(to + i), "l"(from + i)
+                 : "memory");
+  }
+  asm volatile("cp.async.mbarrier.arrive.noinc.shared::cta.b64 [%0];" ::"r"(shared_address(bar))
+               : "memory");
+#endif
+}
+
+// ---- arithmetic ----------------------------------------------------------------------------
+MPK_DEVICE float bits_to_f32(u32 v) { return __uint_as_float(v); }
+MPK_DEVICE u32 f32_to_bits(float v) { return __float_as_uint(v); }
+MPK_DEVICE float bf16_to_f32(u16 v) { return __uint_as_float(static_cast<u32>(v) << 16); }
+// Two bf16 in a word, the one at the lower address in the low half.
+MPK_DEVICE float bf16_low(u32 v) { return __uint_as_float(v << 16); }
+MPK_DEVICE float bf16_high(u32 v) { return __uint_as_float(v & 0xffff0000u); }
+MPK_DEVICE u32 pack_bf16(float low, float high) {
+  u32 r;
+  asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(r) : "f"(high), "f"(low));
+  return r;
+}
+MPK_DEVICE u16 f32_to_bf16(float v) { return static_cast<u16>(pack_bf16(v, 0.0f) & 0xffffu); }
+MPK_DEVICE float round_bf16(float v) { return bf16_to_f32(f32_to_bf16(v)); }
+MPK_DEVICE u32 multiply_high(u32 a, u32 b) { return __umulhi(a, b); }
+MPK_DEVICE u64 multiply_high(u64 a, u64 b) { return __umul64hi(a, b); }
+// Rounded to nearest, never fused with a neighbour.
+MPK_DEVICE float add_rn(float a, float b) { return __fadd_rn(a, b); }
+MPK_DEVICE float multiply_rn(float a, float b) { return __fmul_rn(a, b); }
+MPK_DEVICE float divide_rn(float a, float b) { return __fdiv_rn(a, b); }
+
+MPK_DEVICE float m_exp(float x) { return expf(x); }
+MPK_DEVICE float m_log(float x) { return logf(x); }
+MPK_DEVICE float m_sqrt(float x) { return sqrtf(x); }
+MPK_DEVICE float m_rsqrt(float x) { return 1.0f / sqrtf(x); }
+MPK_DEVICE float m_tanh(float x) { return tanhf(x); }
+MPK_DEVICE float m_sigmoid(float x) { return 1.0f / (1.0f + expf(-x)); }
+MPK_DEVICE float m_erf(float x) { return erff(x); }
+MPK_DEVICE float m_sin(float x) { return sinf(x); }
+MPK_DEVICE float m_cos(float x) { return cosf(x); }
+MPK_DEVICE float m_floor(float x) { return floorf(x); }
+MPK_DEVICE float m_ceil(float x) { return ceilf(x); }
+MPK_DEVICE float m_abs(float x) { return fabsf(x); }
+MPK_DEVICE float m_min(float x, float y) { return fminf(x, y); }
+MPK_DEVICE float m_max(float x, float y) { return fmaxf(x, y); }
+MPK_DEVICE float m_pow(float x, float y) { return powf(x, y); }
+MPK_DEVICE float exp2_fast(float x) {
+  float r;
+  asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(r) : "f"(x));
+  return r;
+}
+
+// d += a * b for one 16 x 8 x 16 bf16 product: a rows 16 x k 16, b k 16 x columns 8.
+MPK_DEVICE void mma_16x8x16(float (&d)[4], Vec4 a, u32 b0, u32 b1) {
+  asm volatile(
+      "mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 "
+      "{%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"
+      : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
+      : "r"(a.x), "r"(a.y), "r"(a.z), "r"(a.w), "r"(b0), "r"(b1));
+}

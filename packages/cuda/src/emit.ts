@@ -1,0 +1,213 @@
+/** @file Plan in, one `.cu` and its Manifest out. Deterministic to the byte. */
+import { readFileSync } from "node:fs";
+import type { Plan, ScheduleTable } from "@mpk/schedule";
+import { type Bodies, renderBodies } from "./bodies.ts";
+import type { BodyTable } from "./body.ts";
+import { encodeSm, idsOf, operandWords } from "./encode.ts";
+import { maxInstructionWords, type Run, roll, Word } from "./instructions.ts";
+import {
+  ControlWord,
+  kernelParams,
+  type Manifest,
+  paramsAsC,
+  ReportKind,
+  Status,
+  stepBytes,
+} from "./manifest.ts";
+import { layoutMemory, type MemoryLayout } from "./memory.ts";
+import { columnsOf } from "./operands.ts";
+import { findTarget, sharedReserveBytes, type Target } from "./targets.ts";
+import { render } from "./templates.ts";
+
+export interface EmitOptions {
+  /** For example `sm_90a`; see `targets`. */
+  readonly target: string;
+}
+
+export interface Emitted {
+  readonly source: string;
+  readonly manifest: Manifest;
+}
+
+/** Bytes between two event counters: one L2 sector pair each, so that pollers do not collide. */
+const eventStride = 128;
+const deviceFiles = [
+  "machine", "core", "linear", "attention", "rows", "sampling", "choose", "decode", "pack",
+] as const;
+
+function deviceText(name: string): string {
+  return readFileSync(new URL(`./device/${name}`, import.meta.url), "utf8");
+}
+
+function capitalized(prefix: string, entries: { readonly [key: string]: number }) {
+  return Object.entries(entries).map(([key, value]) => ({
+    name: prefix + key.charAt(0).toUpperCase() + key.slice(1),
+    value,
+  }));
+}
+
+/** A C initializer, wrapped. Empty tables get one zero: C++ has no empty arrays. */
+function initializer(numbers: ArrayLike<number>): string {
+  const items = numbers.length === 0 ? [0] : Array.from(numbers);
+  const lines: string[] = [];
+  for (let i = 0; i < items.length; i += 16) {
+    lines.push(`  ${items.slice(i, i + 16).map((n) => `${n}u`).join(", ")}`);
+  }
+  return `{\n${lines.join(",\n")}\n}`;
+}
+
+/** The op that chooses tokens and opens the next step, and the event its one task signals. */
+function stepEvent(plan: Plan, table: ScheduleTable): { vocab: number; event: number } {
+  const chosen = plan.program.ops.findIndex((op) => table.get(op.kind)?.semantics.traits.effect);
+  const op = plan.program.ops[chosen];
+  const logits = op && plan.program.values[op.inputs[0] ?? -1];
+  if (!op || !logits) {
+    throw new RangeError(`program ${plan.program.name} chooses no token; end it with sample()`);
+  }
+  const task = plan.tasks.op.indexOf(chosen);
+  const event = Array.from(idsOf(plan.signals, task)).find((e) => plan.events.crossStep[e] === 1);
+  if (event === undefined) {
+    throw new RangeError(`${op.kind} at ${op.scope} signals no event that opens the next step`);
+  }
+  return { vocab: columnsOf(logits.type), event };
+}
+
+function constants(plan: Plan, vocab: number, event: number) {
+  const { ring, program } = plan;
+  const work = ring.activationBytes + 2 * ring.partialBytes;
+  return [
+    { name: "kMaxTokens", value: program.limits.maxTokens },
+    { name: "kMaxContext", value: program.limits.maxContext },
+    { name: "kVocab", value: vocab },
+    { name: "kStages", value: ring.stages },
+    { name: "kStageBytes", value: ring.stageBytes },
+    { name: "kMaxInFlight", value: ring.maxInFlight },
+    { name: "kConsumerWarps", value: ring.consumerWarps },
+    { name: "kConsumerThreads", value: ring.consumerWarps * 32 },
+    { name: "kThreads", value: ring.consumerWarps * 32 + 32 },
+    { name: "kActivationBytes", value: ring.activationBytes },
+    { name: "kPartialBytes", value: ring.partialBytes },
+    { name: "kWorkBytes", value: work },
+    { name: "kPageTokens", value: plan.pageTokens },
+    { name: "kEventStride", value: eventStride },
+    { name: "kStepEvent", value: event },
+    { name: "kInstructionWords", value: maxInstructionWords },
+    ...capitalized("kWord", Word),
+    ...capitalized("kControl", ControlWord),
+    ...capitalized("kStatus", Status),
+    ...capitalized("kReport", ReportKind),
+  ];
+}
+
+function tables(plan: Plan, bodies: Bodies, memory: MemoryLayout) {
+  const operands = plan.program.ops.map((_, i) => operandWords(plan, i, memory));
+  const runStart = [0];
+  const runs: number[] = [];
+  const words: number[] = [];
+  const deltas: number[] = [];
+  for (let sm = 0; sm < plan.machine.sms; sm++) {
+    for (const run of roll(encodeSm(plan, sm, bodies.bodyOf, operands))) {
+      pushRun(run, runs, words, deltas);
+    }
+    runStart.push(runs.length / 3);
+  }
+  return { runStart, runs, words, deltas };
+}
+
+function pushRun(run: Run, runs: number[], words: number[], deltas: number[]): void {
+  runs.push(words.length, run.words.length, run.repeats);
+  for (const word of run.words) words.push(word);
+  for (const delta of run.deltas) deltas.push(delta);
+}
+
+function launchOf(plan: Plan, target: Target): Manifest["launch"] {
+  const { ring, machine } = plan;
+  const sharedBytes =
+    ring.stages * ring.stageBytes +
+    ring.activationBytes +
+    2 * ring.partialBytes +
+    sharedReserveBytes;
+  if (sharedBytes > target.sharedBytes) {
+    throw new RangeError(
+      `the plan for ${machine.name} needs ${sharedBytes} bytes of shared memory, ${target.name} ` +
+        `has ${target.sharedBytes}; plan for a machine of that target`,
+    );
+  }
+  return {
+    blocks: machine.sms,
+    threads: ring.consumerWarps * 32 + 32,
+    sharedBytes,
+    packThreads: 256,
+  };
+}
+
+/**
+ * Emits the kernel of a plan. `table` gives op attributes and traits, `bodies` the CUDA of each op.
+ * Throws `RangeError` naming the op where the plan cannot be emitted.
+ */
+export function emit(
+  plan: Plan,
+  table: ScheduleTable,
+  bodyTable: BodyTable,
+  options: EmitOptions,
+): Emitted {
+  const target = findTarget(options.target);
+  const { vocab, event } = stepEvent(plan, table);
+  const memory = layoutMemory(plan);
+  const bodies = renderBodies(plan, table, bodyTable, vocab);
+  const { runStart, runs, words, deltas } = tables(plan, bodies, memory);
+  const device = Object.fromEntries(deviceFiles.map((n) => [n, deviceText(`${n}.cuh`).trim()]));
+  const launch = launchOf(plan, target);
+  const source = render(deviceText("kernel.cu.njk"), {
+    ...device,
+    title: `${plan.program.name.replace(/[^\w.-]/g, "_")} for ${plan.machine.sms} SMs`,
+    params: paramsAsC(),
+    constants: constants(plan, vocab, event),
+    streamBase: initializer(memory.streamBase),
+    tileChunks: initializer(bodies.bodies.map((b) => b.tileChunks)),
+    chunkBytes: initializer(bodies.bodies.map((b) => b.chunkBytes)),
+    runStart: initializer(runStart),
+    runs: initializer(runs),
+    words: initializer(words),
+    deltas: initializer(deltas),
+    bodies: bodies.bodies,
+  });
+  return { source, manifest: manifestOf(plan, memory, launch, target, vocab) };
+}
+
+function manifestOf(
+  plan: Plan,
+  memory: MemoryLayout,
+  launch: Manifest["launch"],
+  target: Target,
+  vocab: number,
+): Manifest {
+  const { program } = plan;
+  return {
+    format: "mpk-manifest",
+    version: 1,
+    model: program.name,
+    target: target.name,
+    entries: { decode: "mpk_decode", pack: "mpk_pack" },
+    launch,
+    params: kernelParams,
+    memory: {
+      streamBytes: memory.streamBytes,
+      residentBytes: memory.residentBytes,
+      scratchBytes: plan.scratchBytes,
+      kvBytes: memory.kvBytes,
+      eventBytes: (plan.events.count + 1) * eventStride,
+      stepBytes: 2 * stepBytes(program.limits.maxTokens),
+      pages: plan.pages,
+    },
+    limits: { ...program.limits, vocab },
+    pack: memory.pack,
+    resident: memory.residentEntries,
+    ops: program.ops.map((op) => ({
+      kind: op.kind,
+      scope: op.scope,
+      site: op.site === null ? "" : `${op.site.file}:${op.site.line}:${op.site.column}`,
+    })),
+    streamedBytesPerStep: memory.streamBytes,
+  };
+}
