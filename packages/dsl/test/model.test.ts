@@ -50,7 +50,7 @@ describe("defineModel", () => {
       },
     });
     const { outputs } = interpreter.step({ ids: [3, 1, 4] });
-    const logits = outputs["logits"]?.data ?? [];
+    const logits = Array.from(outputs["logits"]?.data ?? []);
     expect(logits.length).toBe(19);
     expect(outputs["token"]?.data[0]).toBe(logits.indexOf(Math.max(...logits)));
   });

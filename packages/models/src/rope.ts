@@ -57,8 +57,9 @@ function llama3(rope: RawRope, at: string, maxPositions: number): RopeScaling {
  * a `rope_theta` inside either over the one at the top. Throws `ConfigError`.
  */
 export function readRope(raw: RawConfig, defaultTheta: number, maxPositions: number): RopeConfig {
-  const at = raw.rope_scaling ? "rope_scaling" : "rope_parameters";
-  const rope = raw.rope_scaling ?? raw.rope_parameters ?? {};
+  const old = raw.rope_scaling ?? {};
+  const at = Object.keys(old).length > 0 ? "rope_scaling" : "rope_parameters";
+  const rope = raw[at] ?? {};
   for (const [key, value] of Object.entries(rope)) {
     if (typeof value === "object" && value !== null) {
       throw new ConfigError(
@@ -73,7 +74,7 @@ export function readRope(raw: RawConfig, defaultTheta: number, maxPositions: num
     );
   }
   return {
-    theta: rope.rope_theta ?? raw.rope_parameters?.rope_theta ?? raw.rope_theta ?? defaultTheta,
+    theta: rope.rope_theta ?? raw.rope_theta ?? defaultTheta,
     scaling: scalingOf(rope, at, maxPositions),
   };
 }

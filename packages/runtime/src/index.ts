@@ -9,3 +9,7 @@ export * from "./cuda/driver.ts";
 export * from "./cuda/device.ts";
 export * from "./cuda/nvrtc.ts";
 export * from "./cuda/cache.ts";
+export * from "./backend.ts";
+export * from "./session.ts";
+export * from "./json.ts";
+export { openCuda, type CudaOptions } from "./cuda/backend.ts";

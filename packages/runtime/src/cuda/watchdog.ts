@@ -1,6 +1,7 @@
 /** @file A watchdog's report in words: which SM waited where, for what, and what it saw. Pure. */
-import { ControlWord, ReportKind, type Manifest } from "@mpk/cuda";
+import type { Manifest } from "@mpk/cuda";
 import { runtimeError, type MpkError } from "../errors.ts";
+import { ControlWord, ReportKind } from "./protocol.ts";
 
 const waits: Readonly<Record<number, string>> = {
   [ReportKind.event]: "event",
