@@ -96,21 +96,24 @@ function baseOptions(): ts.CompilerOptions {
 
 /** `./x.ts` in declarations becomes `./x.js`, as the compiler itself does it in code only. */
 const rewriteSpecifiers: ts.TransformerFactory<ts.SourceFile | ts.Bundle> = (context) => {
+  const rewrite = (node: ts.Node): ts.Node =>
+    ts.isStringLiteral(node) && /^\.\.?\/.*\.ts$/.test(node.text)
+      ? context.factory.createStringLiteral(node.text.replace(/\.ts$/, ".js"))
+      : node;
   const visit = (node: ts.Node): ts.Node => {
-    if (ts.isStringLiteral(node) && /^\.\.?\/.*\.ts$/.test(node.text) && isSpecifier(node))
-      return context.factory.createStringLiteral(node.text.replace(/\.ts$/, ".js"));
-    return ts.visitEachChild(node, visit, context);
+    if (ts.isImportDeclaration(node) || ts.isExportDeclaration(node))
+      return ts.visitEachChild(node, rewrite, context);
+    const inside = ts.visitEachChild(node, visit, context);
+    if (!ts.isImportTypeNode(inside)) return inside;
+    // import("./x.ts").Y holds its specifier as a literal type.
+    const literal = ts.visitEachChild(inside.argument, rewrite, context);
+    const { attributes, qualifier, typeArguments, isTypeOf } = inside;
+    return context.factory.updateImportTypeNode(
+      inside, literal, attributes, qualifier, typeArguments, isTypeOf,
+    );
   };
   return (file) => (ts.isBundle(file) ? file : ts.visitEachChild(file, visit, context));
 };
-
-function isSpecifier(node: ts.StringLiteral): boolean {
-  // A specifier in a type, import("./x.ts").Y, is a literal type inside an import type.
-  const parent = ts.isLiteralTypeNode(node.parent) ? node.parent.parent : node.parent;
-  return (
-    ts.isImportDeclaration(parent) || ts.isExportDeclaration(parent) || ts.isImportTypeNode(parent)
-  );
-}
 
 /** Compiles one package. Throws with the compiler's messages. */
 function compile(one: Package, base: ts.CompilerOptions, host: ts.CompilerHost): void {

@@ -13,6 +13,7 @@ import { runConsumer, type Consumer } from "./consumer.ts";
 /** What each row's program, scripts/consumers/NAME.ts, must print. */
 const expected: Partial<Record<PackageName, readonly string[]>> = {
   ir: ["violations: 0", "broken: ", "x: 50 60 10 20"],
+  dsl: ["violations: 0", "layers: 2", "tokens: 5, all in range: true", "wrong: linear at out/main.js:"],
 };
 const rows = packageNames.filter((name) => name in expected);
 const packs = mkdtempSync(join(tmpdir(), "mpk-packs-"));
