@@ -22,7 +22,7 @@ export const arrows: Record<PackageName, Partial<Record<PackageName, Arrow>>> = 
   ops: { ir: "all", schedule: "types", cuda: "types" },
   dsl: { ir: "all", ops: ["@mpk/ops/semantics"] },
   models: { dsl: "all" },
-  runtime: { cuda: "types", ir: "all", schedule: "all" },
+  runtime: { cuda: ["@mpk/cuda/manifest"], ir: "all", schedule: "all" },
   compiler: {
     ir: "all", schedule: "all", cuda: "all", ops: "all", dsl: "all", models: "all", runtime: "all",
   },

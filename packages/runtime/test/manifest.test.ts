@@ -1,5 +1,5 @@
 /** @file What the runtime does with a Manifest: parameters, the fit to a GPU, watchdog reports. */
-import { kernelParams, maxEosIds, type Manifest } from "@mpk/cuda";
+import { kernelParams, maxEosIds, type Manifest } from "@mpk/cuda/manifest";
 import { expect, test } from "vitest";
 import { checkMemory, checkTarget } from "../src/cuda/fit.ts";
 import { packScratchBytes } from "../src/cuda/pack.ts";

@@ -1,5 +1,5 @@
 /** @file The CUDA backend: weights packed on the GPU, one cooperative launch per generation. */
-import type { Manifest } from "@mpk/cuda";
+import type { Manifest } from "@mpk/cuda/manifest";
 import { turn, type DeviceBackend, type Finish, type Launch, type OnProgress } from "../backend.ts";
 import type { Summary } from "../backend.ts";
 import { runtimeError } from "../errors.ts";

@@ -1,5 +1,5 @@
 /** @file Whether a kernel fits a GPU: its target, SMs and memory, computed before anything runs. */
-import type { Manifest } from "@mpk/cuda";
+import type { Manifest } from "@mpk/cuda/manifest";
 import { environmentError, inputError, type MpkError } from "../errors.ts";
 import type { DeviceInfo } from "./device.ts";
 

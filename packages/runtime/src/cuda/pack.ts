@@ -1,5 +1,5 @@
 /** @file Puts a checkpoint's weights on the GPU: raw through pinned memory, packed by the kernel. */
-import type { Manifest, PackEntry, TensorPart } from "@mpk/cuda";
+import type { Manifest, PackEntry, TensorPart } from "@mpk/cuda/manifest";
 import { turn, type OnProgress } from "../backend.ts";
 import { requireWeightDType, storedBits, toBf16Words } from "../convert.ts";
 import type { Weights } from "../weights.ts";

@@ -1,5 +1,5 @@
 /** @file Kernel parameters as bytes, by the Manifest's layout. Pure. */
-import type { ParamField, ParamType } from "@mpk/cuda";
+import type { ParamField, ParamType } from "@mpk/cuda/manifest";
 import { inputError } from "../errors.ts";
 
 export type ParamValue = number | bigint | readonly number[];

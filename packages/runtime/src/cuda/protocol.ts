@@ -7,7 +7,7 @@ import type {
   ControlWord as EmittedControlWord,
   ReportKind as EmittedReportKind,
   Status as EmittedStatus,
-} from "@mpk/cuda";
+} from "@mpk/cuda/manifest";
 
 export const ControlWord = {
   stop: 0, produced: 1, status: 2, steps: 3, reportKind: 8, reportSm: 9, reportInstruction: 10,

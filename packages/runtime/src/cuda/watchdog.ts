@@ -1,5 +1,5 @@
 /** @file A watchdog's report in words: which SM waited where, for what, and what it saw. Pure. */
-import type { Manifest } from "@mpk/cuda";
+import type { Manifest } from "@mpk/cuda/manifest";
 import { runtimeError, type MpkError } from "../errors.ts";
 import { ControlWord, ReportKind } from "./protocol.ts";
 
