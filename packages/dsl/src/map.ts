@@ -89,7 +89,8 @@ function condition(node: TsMorph.Node, scope: Scope): Expr {
 function translate(node: TsMorph.Node, scope: Scope): Term {
   const { Node } = load();
   if (Node.isParenthesizedExpression(node)) return translate(node.getExpression(), scope);
-  if (Node.isNumericLiteral(node)) return constant(node, node.getLiteralValue());
+  // Not getLiteralValue, which reads 1e-5 as 1. The compiler's text has no prefix or separators.
+  if (Node.isNumericLiteral(node)) return constant(node, Number(node.compilerNode.text));
   if (Node.isIdentifier(node)) return identifier(node, scope);
   if (Node.isPrefixUnaryExpression(node)) return prefix(node, scope);
   if (Node.isBinaryExpression(node)) return binary(node, scope);

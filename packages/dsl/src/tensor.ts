@@ -100,8 +100,9 @@ export interface Tensor<out S extends Shape = Shape, out D extends DType = DType
    * values [T, kvHeads * headDim], which are appended to it as bf16. `heads` must be a multiple
    * of `kvHeads`: each group of heads / kvHeads queries shares a key head.
    */
-  attention<X extends Tensor>(
-    this: X, keys: Tensor, values: Tensor, cache: KvCache, options: AttentionOptions,
+  attention<X extends Tensor, K extends Tensor, V extends Tensor>(
+    this: X, keys: K, values: Operand<"attention: keys and values", K, V>, cache: KvCache,
+    options: AttentionOptions,
   ): Same<X>;
 
   /** Applies a function known by name at every element. */
