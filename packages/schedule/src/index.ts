@@ -8,3 +8,7 @@ export type { PlanOptions } from "./planner/index.ts";
 export type { Assignment } from "./planner/assign.ts";
 export { sharedReserveBytes } from "./planner/ring.ts";
 export * from "./packing.ts";
+export { structureProblems } from "./structure.ts";
+export { verify } from "./verify/index.ts";
+export { lawNames } from "./verify/report.ts";
+export type { LawName, LawReport, VerifyReport, Violation } from "./verify/report.ts";

@@ -1,8 +1,8 @@
 /** @file Assigns tile ranges to SMs, balancing streamed bytes. Deterministic. */
 import type { StreamLayout } from "../contracts.ts";
+import { chunkBytesOf } from "../packing.ts";
 import type { IdLists, TaskTable } from "../plan.ts";
 import type { OpNode } from "./nodes.ts";
-import { chunkBytesOf } from "./ring.ts";
 
 /**
  * `periodic`: ops at the same place of every layer get the same SMs, so that the emitted

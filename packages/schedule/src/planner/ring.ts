@@ -1,14 +1,15 @@
 /** @file Chooses the ring and the shared-memory budget of one SM. Pure. */
 import type { OpInstance, PackingBudget, StreamLayout } from "../contracts.ts";
 import { PlanError } from "../errors.ts";
+import { chunkBytesOf } from "../packing.ts";
 import type { Machine, RingSpec } from "../plan.ts";
 import type { OpClass } from "./nodes.ts";
 import { roundUp } from "./shapes.ts";
 
-/** Warps that consume chunks. Eight fill an SM's four tensor-core partitions twice. */
-export const consumerWarps = 8;
+/** Eight warps fill an SM's four tensor-core partitions twice. */
+const defaultWarps = 8;
 /** 8 KiB chunks were measured faster than 4 KiB and equal to 16 KiB. */
-export const stageBytes = 8192;
+const defaultStageBytes = 8192;
 /** Barriers, the step descriptor and reduction scratch of the kernel. */
 export const sharedReserveBytes = 4096;
 /** Beyond 24 stages (192 KiB) nothing was measured to be gained. */
@@ -21,8 +22,15 @@ const mostPartialTiles = 4;
 const tileRows = 16;
 
 export interface RingOptions {
+  /** Warps per SM that consume chunks; default 8. */
+  readonly consumerWarps?: number;
+  /** Bytes of a stage, the largest chunk; default 8192. */
+  readonly stageBytes?: number;
+  /** Exactly this many; by default as many as fit, up to 24. */
   readonly stages?: number;
+  /** Chunks the producer keeps in flight; default 5 (40 KiB). */
   readonly maxInFlight?: number;
+  /** Shared memory left to the kernel's own use; default 4096. */
   readonly reserveBytes?: number;
 }
 
@@ -34,7 +42,8 @@ function activationBytesFor(k: number, tokens: number): number {
 /** The longest contraction of a program, found by asking packings with an unlimited budget. */
 export function longestK(classes: Iterable<OpClass>): number {
   const budget: PackingBudget = {
-    activationBytes: 2 ** 30, partialBytes: 2 ** 30, chunkBytes: stageBytes, consumerWarps,
+    activationBytes: 2 ** 30, partialBytes: 2 ** 30, chunkBytes: defaultStageBytes,
+    consumerWarps: defaultWarps,
   };
   let longest = 0;
   for (const { schedule, instance } of classes) {
@@ -58,6 +67,7 @@ export function chooseRing(
   options: RingOptions = {},
 ): RingSpec {
   const reserve = options.reserveBytes ?? sharedReserveBytes;
+  const { consumerWarps = defaultWarps, stageBytes = defaultStageBytes } = options;
   const maxInFlight = options.maxInFlight ?? defaultInFlight;
   const tileBytes = consumerWarps * tileRows * maxTokens * 4;
   const least = activationBytesFor(longest, 1);
@@ -104,9 +114,4 @@ export function layoutOf(cls: OpClass, ring: RingSpec): StreamLayout | null {
     );
   }
   return layout;
-}
-
-/** A K block is two fragments of 512 bytes. */
-export function chunkBytesOf(layout: StreamLayout): number {
-  return layout.blocksPerChunk * 1024;
 }

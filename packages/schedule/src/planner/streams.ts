@@ -1,8 +1,8 @@
 /** @file Lists, per SM, the weight chunks it will consume during a step, in task order. Pure. */
 import type { StreamLayout } from "../contracts.ts";
+import { chunkBytesOf } from "../packing.ts";
 import type { StreamSegment } from "../plan.ts";
 import type { Assigned } from "./assign.ts";
-import { chunkBytesOf } from "./ring.ts";
 
 export function planStreams(
   { tasks, order }: Assigned,

@@ -1,7 +1,8 @@
 /** @file The toy table's streamed contraction: integer weights, so every summation order agrees. */
-import { ShapeError } from "@mpk/ir";
+import { fromBf16Bits, ShapeError } from "@mpk/ir";
 import type { Json, OpSemantics, Tensor, TensorType } from "@mpk/ir";
 import type { OpInstance, OpPacking, OpSchedule, OpTiling, StreamLayout } from "../contracts.ts";
+import { chunkColumns, chunkOrder, tileRows, unpackChunk } from "../packing.ts";
 import { columnsOf, rowsOf } from "../planner/shapes.ts";
 import { wrap } from "./wrap.ts";
 
@@ -11,8 +12,6 @@ interface MatmulAttrs {
   readonly slice: number;
   readonly lastRow: boolean;
 }
-
-const tileRows = 16;
 
 /** Output column `n` is wrap(sum over groups g of (g + 1) * x . w_g[n]). */
 const semantics: OpSemantics<MatmulAttrs> = {
@@ -99,45 +98,6 @@ const packing: OpPacking<MatmulAttrs> = {
   },
 };
 
-/** The chunks of tiles [lo, hi) in stream order. */
-function* chunkOrder(
-  layout: StreamLayout,
-  lo: number,
-  hi: number,
-): Generator<{ tile: number; chunk: number }, void, void> {
-  const { tilesPerGroup, chunksPerSlice, chunksPerTile } = layout;
-  for (let group = lo; group < hi; group += tilesPerGroup) {
-    for (let slice = 0; slice < chunksPerTile; slice += chunksPerSlice) {
-      for (let tile = group; tile < Math.min(hi, group + tilesPerGroup); tile++) {
-        const end = Math.min(chunksPerTile, slice + chunksPerSlice);
-        for (let chunk = slice; chunk < end; chunk++) yield { tile, chunk };
-      }
-    }
-  }
-}
-
-/** Visits a chunk's elements as (packed row of the tile, column of K, value). */
-function eachWeight(
-  bytes: Uint8Array,
-  layout: StreamLayout,
-  chunk: number,
-  visit: (row: number, column: number, value: number) => void,
-): void {
-  const bits = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
-  const word = new DataView(new ArrayBuffer(4));
-  for (let element = 0; element < bytes.byteLength / 2; element++) {
-    const block = Math.floor(element / 512);
-    const fragment = Math.floor(element / 256) % 2;
-    const lane = Math.floor(element / 8) % 32;
-    const within = element % 8;
-    const row = (lane >> 2) + (Math.floor(within / 2) % 2) * 8;
-    const k0 = (chunk * layout.blocksPerChunk + block) * 32;
-    const column = k0 + 8 * (lane % 4) + 4 * fragment + (within % 2) + 2 * Math.floor(within / 4);
-    word.setUint16(0, bits.getUint16(element * 2, true));
-    visit(row, column, word.getFloat32(0));
-  }
-}
-
 /** A contraction over streamed weights: inputs x [R, K], then one bf16 [N, K] per group. */
 export const matmul: OpSchedule<MatmulAttrs> = {
   semantics,
@@ -155,7 +115,10 @@ export const matmul: OpSchedule<MatmulAttrs> = {
     const sums = new Float64Array(rows * columns);
     for (const { tile, chunk } of chunkOrder(layout, ctx.tileLo, ctx.tileHi)) {
       const bytes = ctx.nextChunk();
-      eachWeight(bytes, layout, chunk, (row, column, value) => {
+      const width = chunkColumns(layout);
+      fromBf16Bits(unpackChunk(layout, bytes)).forEach((value, i) => {
+        const row = Math.floor(i / width);
+        const column = chunk * width + (i % width);
         const out = (tile - ctx.tileLo) * perTile + (row % perTile);
         // Rows beyond n and columns beyond k are zero padding.
         if (out >= columns || column >= k) return;
