@@ -7,7 +7,7 @@
  * neighbours need a look. Where they do not, every pair of tasks is compared byte by byte.
  */
 import { dtypeBytes } from "@mpk/ir";
-import { execute, reaches, } from "./execution.ts";
+import { execute, reaches } from "./execution.ts";
 import type { Execution } from "./execution.ts";
 import type { Model } from "./model.ts";
 import type { WriterClocks } from "./races.ts";
