@@ -99,3 +99,19 @@ function run(command: string, args: readonly string[], cwd: string): string {
   if (done.status === 0) return done.stdout;
   throw new Error(`${[command, ...args].join(" ")} failed\n${done.stdout}\n${done.stderr}`);
 }
+
+/** `node docs/blocks.ts PAGE` writes into a page's `text` blocks what its program prints. */
+function update(path: string): void {
+  let page = readFileSync(path, "utf8");
+  for (const { line, printed } of [...runPage(path)].reverse()) {
+    const at = page.split("\n").slice(0, line - 1).join("\n").length;
+    const end = page.indexOf("\n```\n", at + 1) + "\n```\n".length;
+    const old = /^\n*```text\n[\s\S]*?^```\n/m.exec(page.slice(end));
+    const rest = old?.index === 0 ? page.slice(end + old[0].length) : page.slice(end);
+    const shown = printed === "" ? "" : `\`\`\`text\n${printed}\`\`\`\n`;
+    page = page.slice(0, end) + shown + rest;
+  }
+  writeFileSync(path, page);
+}
+
+if (import.meta.main) for (const page of process.argv.slice(2)) update(page);

@@ -6,7 +6,7 @@ import { blocksOf, runPage } from "./blocks.ts";
 const root = join(import.meta.dirname, "..");
 
 describe("code blocks", () => {
-  it.each(["README.md"])("%s runs as it says", { timeout: 180_000 }, (page) => {
+  it.each(["README.md", "docs/tutorial.md"])("%s runs as it says", { timeout: 180_000 }, (page) => {
     for (const { line, printed, shown } of runPage(join(root, page)))
       expect(printed, `${page}:${line}`).toBe(shown);
   });
