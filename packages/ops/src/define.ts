@@ -1,10 +1,8 @@
 /** @file What an op of the table is: a record of facets, none optional. */
-import type { OpSemantics } from "@mpk/ir";
+import type { OpSchedule } from "@mpk/schedule";
 
 /** An op's facets. `A`: its attributes. */
-export interface OpDefinition<A> {
-  readonly semantics: OpSemantics<A>;
-}
+export type OpDefinition<A> = OpSchedule<A>;
 
 /** An op whose attribute type is forgotten, for tables. */
 export type AnyOp = OpDefinition<never>;
@@ -14,5 +12,6 @@ export type AnyOp = OpDefinition<never>;
  * a caller gets attributes from `parseAttrs` and hands them to the same op's other functions.
  */
 export function defineOp<A>(facets: OpDefinition<A>): AnyOp {
-  return Object.freeze(facets) as AnyOp;
+  // A caller never makes attributes itself, so `never` only hides the type: see above.
+  return Object.freeze(facets) as unknown as AnyOp;
 }

@@ -1,2 +1,3 @@
 /** @file Public surface: the op table and its projections. */
+export * from "./schedule.ts";
 export * from "./semantics.ts";

@@ -99,8 +99,8 @@ function checkWeights(layout: StreamLayout, weights: readonly PackableWeight[]):
   layout.weights.forEach((input, group) => {
     const length = weights[group]?.length ?? 0;
     if (length === n * k) return;
-    const expected = `[${n}, ${k}] = ${n * k} numbers`;
-    throw new RangeError(`packStream: weight ${group} (input ${input}) has ${length}, not ${expected}`);
+    const got = `weight ${group} (input ${input}) has ${length}`;
+    throw new RangeError(`packStream: ${got}, not [${n}, ${k}] = ${n * k} numbers`);
   });
 }
 

@@ -7,6 +7,8 @@ type Attrs = { readonly [key: string]: Json };
 /** Turns one JSON value into a `T`, or throws `ShapeError` naming `path`. */
 export type Field<T> = (value: Json | undefined, path: string) => T;
 
+type FieldsByName = { readonly [key: string]: Field<unknown> };
+
 /** What a record of fields reads to. */
 type Fields<F> = { readonly [K in keyof F]: F[K] extends Field<infer T> ? T : never };
 
@@ -76,7 +78,7 @@ export function nullable<T>(field: Field<T>): Field<T | null> {
 }
 
 /** An object with exactly these fields. A missing or an unknown one is an error. */
-export function record<F extends { readonly [key: string]: Field<unknown> }>(
+export function record<F extends FieldsByName>(
   fields: F,
 ): Field<Fields<F>> {
   return (value, path) => {
@@ -96,11 +98,15 @@ export function record<F extends { readonly [key: string]: Field<unknown> }>(
   };
 }
 
+/** What variants read to. */
+type Variant<V> = {
+  [K in keyof V & string]: { readonly kind: K } & Fields<V[K]>;
+}[keyof V & string];
+
 /** One of several objects, told apart by their `kind`, which stays part of the result. */
-export function variants<V extends { readonly [kind: string]: { readonly [k: string]: Field<unknown> } }>(
+export function variants<V extends { readonly [kind: string]: FieldsByName }>(
   kinds: V,
-): Field<{ [K in keyof V & string]: { readonly kind: K } & Fields<V[K]> }[keyof V & string]> {
-  type Result = { [K in keyof V & string]: { readonly kind: K } & Fields<V[K]> }[keyof V & string];
+): Field<Variant<V>> {
   const names = Object.keys(kinds);
   return (value, path) => {
     const kind = isObject(value) ? value["kind"] : undefined;
@@ -108,14 +114,22 @@ export function variants<V extends { readonly [kind: string]: { readonly [k: str
     if (fields === undefined || typeof kind !== "string") {
       return refuse(path, `an object whose kind is one of ${names.join(", ")}`, value);
     }
-    return record({ kind: oneOf(kind), ...fields })(value, path) as Result;
+    return record({ kind: oneOf(kind), ...fields })(value, path) as Variant<V>;
   };
 }
 
 /** An op's attribute parser from its fields. */
-export function attrsOf<F extends { readonly [key: string]: Field<unknown> }>(
+export function attrsOf<F extends FieldsByName>(
   fields: F,
 ): (attrs: Attrs) => Fields<F> {
   const read = record(fields);
   return (attrs) => read(attrs, "");
 }
+
+/** The attributes of an op that has none. */
+export interface NoAttrs {
+  readonly [key: string]: never;
+}
+
+/** The parser of an op that has no attributes. */
+export const noAttrs: (attrs: Attrs) => NoAttrs = attrsOf({});

@@ -21,8 +21,9 @@ export function resultOf<A>(
   data: Float32Array | Int32Array,
 ): readonly Tensor[] {
   return semantics.infer(attrs, inputs.map((input) => input.type)).map((type) => {
-    const formatted = data instanceof Float32Array ? inFormat(data, type.dtype, ctx.precision) : data;
-    return tensorOf(type, ctx.tokens, formatted);
+    const floats = data instanceof Float32Array;
+    const own = floats ? inFormat(data, type.dtype, ctx.precision) : data;
+    return tensorOf(type, ctx.tokens, own);
   });
 }
 
@@ -41,12 +42,17 @@ export interface ExprOperand {
 }
 
 /**
- * How [rows, columns] elements of `data` broadcast: [1] to every element, [columns] to every row.
- * `vector`: the operand's own shape has one dim.
+ * An operand of `columns` columns: every row its own, or one row for all if `vector`, or one number
+ * for all if also `scalar`; a scalar column serves every column of its row.
  */
-export function operand(data: ExprOperand["data"], vector: boolean, columns: number): ExprOperand {
-  if (!vector) return { data, rowStride: columns, columnStride: 1 };
-  return { data, rowStride: 0, columnStride: data.length === 1 ? 0 : 1 };
+export function operand(
+  data: ExprOperand["data"],
+  vector: boolean,
+  scalar: boolean,
+  columns: number,
+): ExprOperand {
+  const width = scalar ? 1 : columns;
+  return { data, rowStride: vector ? 0 : width, columnStride: scalar ? 0 : 1 };
 }
 
 /** An expression over [rows, columns] elements of its operands: float32 [rows, columns]. */
@@ -140,6 +146,13 @@ export function floatsAt(inputs: readonly Tensor[], index: number): Float32Array
   const tensor = inputs[index];
   if (tensor === undefined) throw new RangeError(`input ${index} is missing`);
   return floatsOf(tensor);
+}
+
+/** The column of the maximum of each row of `columns`; see `argmaxRun`. */
+export function argmaxRows(x: Float32Array, columns: number): Int32Array {
+  return Int32Array.from({ length: x.length / columns }, (_, row) => {
+    return argmaxRun(x, row * columns, (row + 1) * columns) - row * columns;
+  });
 }
 
 /**

@@ -1,4 +1,4 @@
-/** @file What shape rules share: reading types as rows of columns, and checks that explain. Pure. */
+/** @file What shape rules share: types as rows of columns, and checks that explain. Pure. */
 import { ShapeError } from "@mpk/ir";
 import type { DType, Dim, TensorType } from "@mpk/ir";
 
@@ -44,7 +44,8 @@ export function requireInputs(
   names: string,
 ): void {
   if (inputs.length >= min && inputs.length <= max) return;
-  const expected = min === max ? `${min}` : max === Infinity ? `${min} or more` : `${min} to ${max}`;
+  const most = max === Infinity ? " or more" : ` to ${max}`;
+  const expected = min === max ? `${min}` : `${min}${most}`;
   throw new ShapeError(`expected ${expected} inputs (${names}), got ${inputs.length}`);
 }
 

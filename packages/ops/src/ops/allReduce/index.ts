@@ -1,5 +1,8 @@
 /** @file allReduce: one op, all its facets. */
 import { defineOp } from "../../define.ts";
+import { packing } from "./packing.ts";
 import { semantics } from "./semantics.ts";
+import { task } from "./task.ts";
+import { tiling } from "./tiling.ts";
 
-export const allReduce = defineOp({ semantics });
+export const allReduce = defineOp({ semantics, tiling, packing, task });

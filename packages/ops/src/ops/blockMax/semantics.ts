@@ -24,33 +24,28 @@ export const semantics: OpSemantics<BlockMaxAttrs> = {
     requireInputs(inputs, 1, 1, "x");
     const x = inputAt(inputs, 0, "x");
     const { rows, columns } = floatActivation(x, "x");
-    if (rows !== 1) throw new ShapeError(`x must be [1, N], got ${showType(x)}; take lastRow first`);
+    if (rows !== 1) {
+      throw new ShapeError(`x must be [1, N], got ${showType(x)}; take lastRow first`);
+    }
     return [{ dtype: "f32", shape: [1, 2 * Math.ceil(columns / block)] }];
   },
   evaluate(attrs, inputs, ctx) {
-    const x = floatsAt(inputs, 0);
-    const out = new Float32Array(2 * Math.ceil(x.length / attrs.block));
-    for (let i = 0; 2 * i < out.length; i++) {
-      const lo = i * attrs.block;
-      writePair(out, i, x, lo, Math.min(x.length, lo + attrs.block), 0);
-    }
+    const out = blockMaxima(floatsAt(inputs, 0), attrs.block, 0);
     return resultOf(semantics, attrs, inputs, ctx, out);
   },
 };
 
-/** Writes pair `i`: the maximum of x[lo, hi) and its place plus `base`. */
-export function writePair(
-  out: Float32Array,
-  i: number,
-  x: Float32Array,
-  lo: number,
-  hi: number,
-  base: number,
-): void {
-  const best = argmaxRun(x, lo, hi);
-  const max = x[best] ?? Number.NaN;
-  out[2 * i] = Number.isNaN(max) ? -Infinity : max;
-  new Int32Array(out.buffer, out.byteOffset, out.length)[2 * i + 1] = best + base;
+/** Pairs of the blocks of x, whose first column is `base`. */
+export function blockMaxima(x: Float32Array, block: number, base: number): Float32Array {
+  const out = new Float32Array(2 * Math.ceil(x.length / block));
+  const bits = new Int32Array(out.buffer);
+  for (let lo = 0, i = 0; lo < x.length; lo += block, i += 2) {
+    const best = argmaxRun(x, lo, Math.min(x.length, lo + block));
+    const max = x[best] ?? Number.NaN;
+    out[i] = Number.isNaN(max) ? -Infinity : max;
+    bits[i + 1] = base + best;
+  }
+  return out;
 }
 
 /** The column of the maximum over all pairs: the first best pair's, as pairs ascend by column. */

@@ -3,7 +3,7 @@ import { castData } from "@mpk/ir";
 import type { DType, OpSemantics } from "@mpk/ir";
 import { attrsOf, dtype } from "../../shared/attrs.ts";
 import { resultOf } from "../../shared/rows.ts";
-import { inputAt, matrixOf, requireInputs, withDType } from "../../shared/shapes.ts";
+import { activation, inputAt, requireInputs, withDType } from "../../shared/shapes.ts";
 import { traits } from "../../shared/traits.ts";
 
 export interface CastAttrs {
@@ -22,7 +22,8 @@ export const semantics: OpSemantics<CastAttrs> = {
   infer({ to }, inputs) {
     requireInputs(inputs, 1, 1, "x");
     const x = inputAt(inputs, 0, "x");
-    matrixOf(x);
+    // One row alone would look like a weight to the scheduler.
+    if (x.shape[0] !== "T") activation(x, "x");
     return [withDType(x, to)];
   },
   evaluate(attrs, inputs, ctx) {

@@ -1,5 +1,8 @@
 /** @file concat: one op, all its facets. */
 import { defineOp } from "../../define.ts";
+import { packing } from "./packing.ts";
 import { semantics } from "./semantics.ts";
+import { task } from "./task.ts";
+import { tiling } from "./tiling.ts";
 
-export const concat = defineOp({ semantics });
+export const concat = defineOp({ semantics, tiling, packing, task });

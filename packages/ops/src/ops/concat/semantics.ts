@@ -1,20 +1,21 @@
 /** @file concat: what it means. */
 import { ShapeError } from "@mpk/ir";
 import type { OpSemantics } from "@mpk/ir";
-import { attrsOf } from "../../shared/attrs.ts";
+import { noAttrs } from "../../shared/attrs.ts";
+import type { NoAttrs } from "../../shared/attrs.ts";
 import { extent, resultOf } from "../../shared/rows.ts";
 import { activation, inputAt, requireInputs, showType } from "../../shared/shapes.ts";
 import { traits } from "../../shared/traits.ts";
 
 /** concat has no attributes. */
-export type ConcatAttrs = Readonly<Record<never, never>>;
+export type ConcatAttrs = NoAttrs;
 
 /** Any number of [R, Ni] → [R, sum Ni]: columns side by side. */
 export const semantics: OpSemantics<ConcatAttrs> = {
   name: "concat",
   summary: "Puts columns side by side.",
   traits: traits(),
-  parseAttrs: attrsOf({}),
+  parseAttrs: noAttrs,
   infer(_attrs, inputs) {
     requireInputs(inputs, 1, Infinity, "parts");
     const first = inputAt(inputs, 0, "part 0");

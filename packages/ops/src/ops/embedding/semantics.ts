@@ -1,7 +1,8 @@
 /** @file embedding: what it means. */
 import { ShapeError, floatsOf, intsOf } from "@mpk/ir";
 import type { OpSemantics } from "@mpk/ir";
-import { attrsOf } from "../../shared/attrs.ts";
+import { noAttrs } from "../../shared/attrs.ts";
+import type { NoAttrs } from "../../shared/attrs.ts";
 import { resultOf } from "../../shared/rows.ts";
 import {
   inputAt,
@@ -13,14 +14,14 @@ import {
 import { traits } from "../../shared/traits.ts";
 
 /** embedding has no attributes. */
-export type EmbeddingAttrs = Readonly<Record<never, never>>;
+export type EmbeddingAttrs = NoAttrs;
 
 /** ids i32 [T], table [V, H] → f32 [T, H]: row `ids[t]` of the table for each token. */
 export const semantics: OpSemantics<EmbeddingAttrs> = {
   name: "embedding",
   summary: "Looks up one row of a table for each token id.",
   traits: traits(),
-  parseAttrs: attrsOf({}),
+  parseAttrs: noAttrs,
   infer(_attrs, inputs) {
     requireInputs(inputs, 2, 2, "ids, table");
     requireTokenVector(inputAt(inputs, 0, "ids"), "ids");
@@ -32,7 +33,7 @@ export const semantics: OpSemantics<EmbeddingAttrs> = {
     }
     return [{ dtype: "f32", shape: ["T", width] }];
   },
-  /** Throws `RangeError` for an id outside the table. */
+  /** Throws `ShapeError` for an id outside the table. */
   evaluate(attrs, inputs, ctx) {
     const table = inputAt(inputs, 1, "table");
     const ids = intsOf(inputAt(inputs, 0, "ids"));
@@ -47,8 +48,9 @@ export const semantics: OpSemantics<EmbeddingAttrs> = {
   },
 };
 
-/** Throws `RangeError` unless 0 <= id < vocabulary. */
+/** Throws `ShapeError` unless 0 <= id < vocabulary. */
 export function checkId(id: number, vocabulary: number): void {
   if (id >= 0 && id < vocabulary) return;
-  throw new RangeError(`token id ${id} is out of range: the table has rows 0 to ${vocabulary - 1}`);
+  const rows = `0 to ${vocabulary - 1}`;
+  throw new ShapeError(`token id ${id} is out of range: the table has rows ${rows}`);
 }

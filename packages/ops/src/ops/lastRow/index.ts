@@ -1,5 +1,8 @@
 /** @file lastRow: one op, all its facets. */
 import { defineOp } from "../../define.ts";
+import { packing } from "./packing.ts";
 import { semantics } from "./semantics.ts";
+import { task } from "./task.ts";
+import { tiling } from "./tiling.ts";
 
-export const lastRow = defineOp({ semantics });
+export const lastRow = defineOp({ semantics, tiling, packing, task });

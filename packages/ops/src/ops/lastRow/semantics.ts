@@ -1,19 +1,20 @@
 /** @file lastRow: what it means. */
 import type { OpSemantics } from "@mpk/ir";
-import { attrsOf } from "../../shared/attrs.ts";
+import { noAttrs } from "../../shared/attrs.ts";
+import type { NoAttrs } from "../../shared/attrs.ts";
 import { extent, resultOf } from "../../shared/rows.ts";
 import { activation, inputAt, requireInputs } from "../../shared/shapes.ts";
 import { traits } from "../../shared/traits.ts";
 
 /** lastRow has no attributes. */
-export type LastRowAttrs = Readonly<Record<never, never>>;
+export type LastRowAttrs = NoAttrs;
 
 /** x [T, ...] → [1, ...]: the row of the step's last token. A view. */
 export const semantics: OpSemantics<LastRowAttrs> = {
   name: "lastRow",
   summary: "Views the row of the step's last token.",
   traits: traits("view"),
-  parseAttrs: attrsOf({}),
+  parseAttrs: noAttrs,
   infer(_attrs, inputs) {
     requireInputs(inputs, 1, 1, "x");
     const x = inputAt(inputs, 0, "x");

@@ -1,6 +1,6 @@
 /** @file linear: what it means. */
 import { ShapeError, floatsOf, maxArgIndex, roundToBf16 } from "@mpk/ir";
-import type { DType, Expr, OpSemantics, Precision, Tensor, TensorType } from "@mpk/ir";
+import type { DType, Dim, Expr, OpSemantics, Precision, Tensor, TensorType } from "@mpk/ir";
 import {
   attrsOf,
   expression,
@@ -10,7 +10,14 @@ import {
   positive,
   variants,
 } from "../../shared/attrs.ts";
-import { applyExpr, extent, floatsAt, normalizeRuns, operand, resultOf } from "../../shared/rows.ts";
+import {
+  applyExpr,
+  extent,
+  floatsAt,
+  normalizeRuns,
+  operand,
+  resultOf,
+} from "../../shared/rows.ts";
 import type { ExprOperand, RowNorm } from "../../shared/rows.ts";
 import {
   columnsOfType,
@@ -68,23 +75,16 @@ function inferLinear(attrs: LinearAttrs, inputs: readonly TensorType[]): readonl
   for (const [group, at] of roles.weights.entries()) {
     checkWeight(inputAt(inputs, at, `weight ${group}`), group, n, k);
   }
-  if (typeof n !== "number") throw new ShapeError(`weight 0 must be [N, K], got ${showType(first)}`);
-  const perColumn = "one number for each column of x";
-  for (const [role, at] of [["gain", roles.gain], ["bias", roles.bias]] as const) {
-    if (at !== null) requireVector(inputAt(inputs, at, `norm's ${role}`), k, `norm's ${role}`, perColumn);
+  if (typeof n !== "number") {
+    throw new ShapeError(`weight 0 must be [N, K], got ${showType(first)}`);
+  }
+  for (const [name, at] of [["norm's gain", roles.gain], ["norm's bias", roles.bias]] as const) {
+    if (at === null) continue;
+    requireVector(inputAt(inputs, at, name), k, name, "one number for each column of x");
   }
   const outRows = attrs.lastRow ? 1 : rows;
   for (const [i, at] of roles.extras.entries()) {
-    const extra = inputAt(inputs, at, `extra ${i}`);
-    requireFloat(extra, `extra ${i}`);
-    const columns = columnsOfType(extra);
-    const fits = isVector(extra)
-      ? columns === n || columns === 1
-      : extra.shape[0] === outRows && columns === n;
-    if (!fits) {
-      const expected = `[${outRows}, ${n}], [${n}] or [1] to match the product`;
-      throw new ShapeError(`extra ${i} must be ${expected}, got ${showType(extra)}`);
-    }
+    checkExtra(inputAt(inputs, at, `extra ${i}`), `extra ${i}`, outRows, n);
   }
   const args = attrs.groups + roles.extras.length;
   if (maxArgIndex(attrs.epilogue) >= args) {
@@ -94,10 +94,19 @@ function inferLinear(attrs: LinearAttrs, inputs: readonly TensorType[]): readonl
   return [{ dtype: attrs.out, shape: [outRows, n] }];
 }
 
+function checkExtra(extra: TensorType, name: string, rows: Dim, n: number): void {
+  requireFloat(extra, name);
+  const columns = columnsOfType(extra);
+  const vector = isVector(extra) && (columns === n || columns === 1);
+  if (vector || (extra.shape[0] === rows && extra.shape.length > 1 && columns === n)) return;
+  const expected = `[${rows}, ${n}], [${n}] or [1] to match the product`;
+  throw new ShapeError(`${name} must be ${expected}, got ${showType(extra)}`);
+}
+
 function checkWeight(
   weight: TensorType,
   group: number,
-  n: TensorType["shape"][number] | undefined,
+  n: Dim | undefined,
   k: number,
 ): void {
   const name = `weight ${group}`;
@@ -189,7 +198,7 @@ export const semantics: OpSemantics<LinearAttrs> = {
     const [gain, bias] = [vector(roles.gain), vector(roles.bias)];
     const x = linearPrologue(attrs, floatsAt(inputs, 0), k, gain, bias, ctx.precision);
     const products = roles.weights.map((at) => {
-      return operand(multiply(x, floatsAt(inputs, at), n, k), false, n);
+      return operand(multiply(x, floatsAt(inputs, at), n, k), false, false, n);
     });
     const extras = roles.extras.map((at) => extraOperand(inputAt(inputs, at, "extra"), n));
     const args = [...products, ...extras];
@@ -198,5 +207,7 @@ export const semantics: OpSemantics<LinearAttrs> = {
   },
 };
 
-const extraOperand = (extra: Tensor, columns: number): ExprOperand =>
-  operand(floatsOf(extra), isVector(extra.type), columns);
+function extraOperand(extra: Tensor, columns: number): ExprOperand {
+  const scalar = extent(extra).columns !== columns;
+  return operand(floatsOf(extra), isVector(extra.type), scalar, columns);
+}

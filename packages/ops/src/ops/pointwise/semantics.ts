@@ -20,7 +20,7 @@ export function fullOperand(inputs: readonly TensorType[]): TensorType {
   const full = inputs.find((type) => type.shape.length > 1 || type.shape[0] === "T");
   if (full !== undefined) return full;
   const got = inputs.map(showType).join(", ");
-  throw new ShapeError(`one input must be [T, N] or [1, N], the others broadcast to it; got ${got}`);
+  throw new ShapeError(`one input must be [T, N] or [1, N], the others broadcast; got ${got}`);
 }
 
 /** Whether an input is one row or one number that serves every row: [N] or [1]. */
@@ -37,7 +37,7 @@ export const semantics: OpSemantics<PointwiseAttrs> = {
     requireInputs(inputs, 1, Infinity, "the expression's arguments");
     if (maxArgIndex(expr) >= inputs.length) {
       const used = maxArgIndex(expr);
-      throw new ShapeError(`the expression uses argument ${used}, the op has ${inputs.length} inputs`);
+      throw new ShapeError(`expr uses argument ${used}, but there are ${inputs.length} inputs`);
     }
     const full = fullOperand(inputs);
     const { rows, columns } = matrixOf(full);
@@ -47,14 +47,18 @@ export const semantics: OpSemantics<PointwiseAttrs> = {
       const spreads = broadcasts(type) && (own.columns === columns || own.columns === 1);
       if (fits || spreads) return;
       const allowed = `[${rows}, ${columns}], [${columns}] or [1]`;
-      throw new ShapeError(`input ${i} must be ${allowed} to match ${showType(full)}, got ${showType(type)}`);
+      const expected = `input ${i} must be ${allowed} to match ${showType(full)}`;
+      throw new ShapeError(`${expected}, got ${showType(type)}`);
     });
     return [withDType(full, out)];
   },
   evaluate(attrs, inputs, ctx) {
     const full = inputs.findIndex((input) => !broadcasts(input.type));
     const { rows, columns } = extent(inputAt(inputs, full, "x"));
-    const operands = inputs.map((input) => operand(input.data, broadcasts(input.type), columns));
+    const operands = inputs.map((input) => {
+      const scalar = extent(input).columns !== columns;
+      return operand(input.data, broadcasts(input.type), scalar, columns);
+    });
     const data = applyExpr(attrs.expr, operands, rows, columns, ctx.precision);
     const out = attrs.out === "i32" ? castData(data, "i32", ctx.precision) : data;
     return resultOf(semantics, attrs, inputs, ctx, out);

@@ -1,5 +1,8 @@
 /** @file rope: one op, all its facets. */
 import { defineOp } from "../../define.ts";
+import { packing } from "./packing.ts";
 import { semantics } from "./semantics.ts";
+import { task } from "./task.ts";
+import { tiling } from "./tiling.ts";
 
-export const rope = defineOp({ semantics });
+export const rope = defineOp({ semantics, tiling, packing, task });

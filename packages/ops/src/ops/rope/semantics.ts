@@ -58,7 +58,7 @@ export function checkRope(attrs: RopeAttrs): RopeAttrs {
   }
   if (scaling.kind === "llama3" && scaling.lowFreqFactor >= scaling.highFreqFactor) {
     const got = `${scaling.lowFreqFactor} and ${scaling.highFreqFactor}`;
-    throw new ShapeError(`attribute scaling: lowFreqFactor must be below highFreqFactor, got ${got}`);
+    throw new ShapeError(`attribute scaling: lowFreqFactor must be below highFreqFactor: ${got}`);
   }
   return attrs;
 }

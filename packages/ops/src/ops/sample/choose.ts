@@ -4,7 +4,9 @@ import { argmaxRun } from "../../shared/rows.ts";
 import { philox } from "./philox.ts";
 
 const f = Math.fround;
-const [log2e, ln2High, ln2Low] = [f(1.4426950408889634), f(0.693359375), f(-2.12194440054e-4)];
+/** ln 2 in two parts: the first has so few bits that its multiples up to 2^15 are exact. */
+const [ln2High, ln2Low] = [0.693359375, f(Math.LN2 - 0.693359375)];
+const log2e = f(Math.LOG2E);
 /** 1 / 7!, 1 / 6!, ... 1 / 0!, of the series of exp. */
 const series = [5040, 720, 120, 24, 6, 2, 1, 1].map((factorial) => f(1 / factorial));
 
@@ -12,9 +14,9 @@ const series = [5040, 720, 120, 24, 6, 2, 1, 1].map((factorial) => f(1 / factori
  * floor(2^32 · exp(x)) for x <= 0, exp within 2^-22 relative, and 0 for NaN or x <= -23.
  *
  * Every operation rounds to float32 and none is fused, so that a device with correctly rounded
- * multiplications and additions gives the same integer: n = floor(x · log2(e) + 0.5),
- * r = (x - n · c1) - n · c2 where c1 + c2 = ln 2, then the series of exp in r by Horner's rule,
- * then times 2^(32 + n), the fraction dropped.
+ * multiplications and additions gives the same integer: n = floor(x · log2(e) + 0.5);
+ * r = (x - n · c1) - n · c2 with c1 = 0.693359375 and c2 = ln 2 - c1; the series of exp in r by
+ * Horner's rule, from 1 / 7! down to 1 / 0!; times 2^(32 + n), the fraction dropped.
  */
 export function expWeight(x: number): number {
   if (!(x > -23)) return 0;

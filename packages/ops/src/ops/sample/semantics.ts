@@ -1,7 +1,8 @@
 /** @file sample: what it means. */
 import { ShapeError } from "@mpk/ir";
 import type { EvalContext, OpSemantics } from "@mpk/ir";
-import { attrsOf } from "../../shared/attrs.ts";
+import { noAttrs } from "../../shared/attrs.ts";
+import type { NoAttrs } from "../../shared/attrs.ts";
 import { floatsAt, resultOf } from "../../shared/rows.ts";
 import { floatActivation, inputAt, requireInputs, showType } from "../../shared/shapes.ts";
 import { traits } from "../../shared/traits.ts";
@@ -9,7 +10,7 @@ import { bestOfPairs } from "../blockMax/semantics.ts";
 import { chooseToken } from "./choose.ts";
 
 /** sample has no attributes: how to sample is step data. */
-export type SampleAttrs = Readonly<Record<never, never>>;
+export type SampleAttrs = NoAttrs;
 
 /**
  * The token chosen from logits [V] by the step's sampling; `pairs`: their `blockMax`, which spares
@@ -30,7 +31,7 @@ export const semantics: OpSemantics<SampleAttrs> = {
   name: "sample",
   summary: "Chooses the next token from logits and opens the next step.",
   traits: traits("effect"),
-  parseAttrs: attrsOf({}),
+  parseAttrs: noAttrs,
   infer(_attrs, inputs) {
     requireInputs(inputs, 1, 2, "logits, their blockMax");
     const logits = inputAt(inputs, 0, "logits");

@@ -33,7 +33,8 @@ export const semantics: OpSemantics<SliceAttrs> = {
     const x = inputAt(inputs, 0, "x");
     const { rows, columns } = extent(x);
     const { start, size } = attrs;
-    const out = x.data instanceof Int32Array ? new Int32Array(rows * size) : new Float32Array(rows * size);
+    const length = rows * size;
+    const out = x.data instanceof Int32Array ? new Int32Array(length) : new Float32Array(length);
     for (let row = 0; row < rows; row++) {
       const from = row * columns + start;
       out.set(x.data.subarray(from, from + size), row * size);

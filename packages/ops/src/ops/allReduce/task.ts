@@ -1,0 +1,2 @@
+/** @file allReduce: a view, so no task. */
+export { viewTask as task } from "../../shared/tiles.ts";

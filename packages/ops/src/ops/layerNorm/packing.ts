@@ -1,0 +1,4 @@
+/** @file layerNorm: the norm's parameters are resident. */
+import { residentPacking } from "../../shared/tiles.ts";
+
+export const packing = residentPacking(() => [1, 2]);

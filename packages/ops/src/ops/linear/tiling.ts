@@ -1,0 +1,37 @@
+/** @file linear: a tile is 16 packed rows, 16 / groups columns of the result. */
+import type { OpInstance, OpTiling } from "@mpk/schedule";
+import { isVector } from "../../shared/shapes.ts";
+import {
+  columnBytes,
+  inputColumns,
+  outputColumns,
+  readsInput,
+  regionsOf,
+  tasksOf,
+  tileInterval,
+} from "../../shared/tiles.ts";
+import { linearInputs } from "./semantics.ts";
+import type { LinearAttrs } from "./semantics.ts";
+
+/** Output columns of one tile. */
+export const tileWidth = (attrs: LinearAttrs): number => 16 / attrs.groups;
+
+/** Extras that are activations, read in the columns written; the others are resident. */
+export const activationExtras = (op: OpInstance<LinearAttrs>): number[] =>
+  linearInputs(op.attrs, op.inputs.length).extras.filter((index) => {
+    const type = op.inputs[index];
+    return type !== undefined && !isVector(type);
+  });
+
+/** With `lastRow` too, x's region is all its columns: a region never tells rows apart. */
+export const tiling: OpTiling<LinearAttrs> = tasksOf({
+  tiles: (op) => Math.ceil(outputColumns(op) / tileWidth(op.attrs)),
+  placement: "spread",
+  regions(op, lo, hi) {
+    const columns = tileInterval(outputColumns(op), tileWidth(op.attrs), lo, hi);
+    const x = readsInput(0, { lo: 0, hi: inputColumns(op, 0) });
+    const extras = activationExtras(op).map((index) => readsInput(index, columns));
+    return regionsOf([x, ...extras], columns);
+  },
+  tileCostBytes: (op) => tileWidth(op.attrs) * columnBytes(op),
+});

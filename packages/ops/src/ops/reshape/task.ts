@@ -1,0 +1,2 @@
+/** @file reshape: a view, so no task. */
+export { viewTask as task } from "../../shared/tiles.ts";

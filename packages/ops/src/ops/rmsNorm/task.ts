@@ -1,0 +1,16 @@
+/** @file rmsNorm: a task normalizes its runs of every row. */
+import type { TaskBody } from "@mpk/schedule";
+import { normalizeRuns } from "../../shared/rows.ts";
+import { columnTask, readFloats, readVector } from "../../shared/tasks.ts";
+import type { RmsNormAttrs } from "./semantics.ts";
+
+export const task: TaskBody<RmsNormAttrs> = columnTask(
+  (op) => op.attrs.width,
+  function* normalize(op, ctx, columns) {
+    const { eps, width } = op.attrs;
+    const x = readFloats(ctx, 0, columns);
+    yield;
+    const gain = readVector(ctx, 1, width);
+    return normalizeRuns(x, width, { kind: "rms", eps, gain, bias: null });
+  },
+);
