@@ -1,5 +1,5 @@
 /** @file How types, call sites and ops read in messages and in the text form. Pure. */
-import type { CallSite, Op, TensorType } from "./types.ts";
+import type { CallSite, Json, Op, TensorType } from "./types.ts";
 
 /** Such as `f32 [T, 64]`. */
 export function typeText(type: TensorType): string {
@@ -25,6 +25,18 @@ export function sameType(a: TensorType, b: TensorType): boolean {
 /** Whether two shapes are the same. */
 export function sameShape(a: TensorType["shape"], b: TensorType["shape"]): boolean {
   return a.length === b.length && a.every((dim, i) => dim === b[i]);
+}
+
+/** Whether two JSON values are the same, whatever the order of keys. */
+export function sameJson(a: Json, b: Json): boolean {
+  if (typeof a !== "object" || typeof b !== "object" || !a || !b) return Object.is(a, b);
+  if (Array.isArray(a) !== Array.isArray(b)) return false;
+  const other = new Map<string, Json>(Object.entries(b));
+  const entries: readonly (readonly [string, Json])[] = Object.entries(a);
+  return entries.length === other.size && entries.every(([key, json]) => {
+    const match = other.get(key);
+    return match !== undefined && sameJson(json, match);
+  });
 }
 
 /** Names close to a misspelt one, for the hint of an error: at most two edits away. */

@@ -11,3 +11,8 @@ export * from "./renumber.ts";
 export * from "./weights.ts";
 export * from "./kv.ts";
 export * from "./interpret.ts";
+export * from "./passes/index.ts";
+export { ParseError } from "./scanner.ts";
+export * from "./expr-text.ts";
+export { printProgram } from "./print.ts";
+export * from "./parse.ts";
