@@ -1,9 +1,9 @@
 /** @file defineModel: runs a model function and gives the Program that it wrote. */
 import { createBuilder } from "@mpk/ir";
-import type { Program, SemanticsTable } from "@mpk/ir";
+import type { Dim, Program, SemanticsTable } from "@mpk/ir";
 import { semanticsTable } from "@mpk/ops/semantics";
 import { tensorOf, weightOf } from "./node.ts";
-import { attachHandle, fail, handleOf, record } from "./recorder.ts";
+import { attachHandle, fail, handleOf, located, record } from "./recorder.ts";
 import type { Recorder } from "./recorder.ts";
 import type { KvCache, LayerScope, Model, Positions, Scope, Tensor, TokenIds, Weight } from "./tensor.ts";
 
@@ -17,17 +17,25 @@ export interface ModelOptions {
 
 const joined = (...parts: readonly string[]): string => parts.filter((part) => part !== "").join(".");
 
+/** Sizes often come from a file or a division. Throws `ShapeError` at the user's line. */
+function checkShape(name: string, shape: readonly Dim[]): void {
+  const wrong = shape.find((dim) => typeof dim !== "number" || !Number.isInteger(dim) || dim < 1);
+  if (wrong === undefined) return;
+  fail("weight", `${name} is [${shape.join(", ")}]; every size is a whole number of 1 or more`);
+}
+
 /** Scopes are values; the recorder remembers which one the running body belongs to. */
 function scopeOf(recorder: Recorder, path: string, weights: string): Scope {
   return Object.freeze<Scope>({
     weight: (name, shape) => {
       const full = joined(weights, name);
-      const id = recorder.builder.weight(full, { dtype: "bf16", shape });
+      checkShape(full, shape);
+      const id = located("weight", () => recorder.builder.weight(full, { dtype: "bf16", shape }));
       return weightOf(recorder, id, full) as Weight<typeof shape>;
     },
     kvCache: ({ kvHeads, headDim }, name = "kv") => {
       const full = joined(path, name);
-      const id = recorder.builder.state(full, { kvHeads, headDim });
+      const id = located("kvCache", () => recorder.builder.state(full, { kvHeads, headDim }));
       const cache: KvCache = Object.freeze({ name: full, kvHeads, headDim });
       attachHandle(cache, { recorder, id });
       return cache;
@@ -61,6 +69,7 @@ function modelOf(recorder: Recorder): Model {
     ids: () => tensorOf(recorder, recorder.builder.input("ids")) as TokenIds,
     positions: () => tensorOf(recorder, recorder.builder.input("positions")) as Positions,
     layers: (count, x, body, { weights = "model.layers" } = {}) => {
+      if (!Number.isInteger(count) || count < 0) fail("layers", `there cannot be ${count} layers`);
       let result = x;
       for (let index = 0; index < count; index++) {
         const path = `layers.${index}`;

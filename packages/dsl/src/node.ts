@@ -1,9 +1,9 @@
 /** @file The tensors' implementation: each method records one op, or two, and wraps the result. */
-import { ShapeError, exprToJson } from "@mpk/ir";
+import { exprToJson } from "@mpk/ir";
 import type { DType, Dim, Expr, Json, ValueId } from "@mpk/ir";
 import { activations, arg, binary, constant } from "./activations.ts";
 import { parseMapFunction } from "./map.ts";
-import { attachHandle, fail, handleOf, record } from "./recorder.ts";
+import { attachHandle, fail, handleOf, located, record } from "./recorder.ts";
 import type { Handle, Recorder } from "./recorder.ts";
 import type {
   Activation, AttentionOptions, KvCache, NormOptions, RopeOptions, Tensor, Weight,
@@ -111,7 +111,7 @@ class TensorNode implements Methods {
 
   map(fn: Mapped, ...others: TensorNode[]): TensorNode {
     if (typeof fn !== "function") fail("map", `expected an arrow function, got ${String(fn)}`);
-    const { expr, parameters } = parsed(String(fn));
+    const { expr, parameters } = located("map", () => parseMapFunction(String(fn)));
     if (parameters > others.length + 1) {
       fail("map", `the function has ${parameters} parameters for ${others.length + 1} tensors`);
     }
@@ -202,16 +202,6 @@ function only(recorder: Recorder, ids: readonly ValueId[]): TensorNode {
   const [id] = ids;
   if (id === undefined) throw new TypeError("the op has no output");
   return new TensorNode({ recorder, id });
-}
-
-/** What a map function means, its problems reported at the line of the call. */
-function parsed(source: string): ReturnType<typeof parseMapFunction> {
-  try {
-    return parseMapFunction(source);
-  } catch (error) {
-    if (error instanceof ShapeError) fail("map", error.message);
-    throw error;
-  }
 }
 
 /** A value of the program, as the tensor that the user sees. */

@@ -33,6 +33,16 @@ export function fail(what: string, problem: string): never {
   throw new ShapeError(`${what}${where}: ${problem}`);
 }
 
+/** Runs a declaration, its `ShapeError` reported at the user's line. */
+export function located<R>(what: string, run: () => R): R {
+  try {
+    return run();
+  } catch (error) {
+    if (error instanceof ShapeError) fail(what, error.message);
+    throw error;
+  }
+}
+
 /** The handle of an operand, which must belong to the model that is being recorded. */
 export function handleOf(operand: unknown, recorder: Recorder | null, what: string): Handle {
   const handle = typeof operand === "object" && operand !== null ? handles.get(operand) : undefined;

@@ -79,6 +79,25 @@ describe("defineModel", () => {
     expect(text).toContain("inner dimensions differ");
   });
 
+  it("reports declarations that cannot be, at their line", () => {
+    const here = String.raw`at packages/dsl/test/model\.test\.ts:\d+:\d+: `;
+    const refused: readonly (readonly [RegExp, (m: Model) => unknown])[] = [
+      [/^weight .*w is \[3, 2.5\]; every size/, (m) => m.weight("w", [3, 5 / 2])],
+      [/^weight .*w is bf16 \[3\] and cannot be bf16 \[4\]/, (m) => [m.weight("w", [3]), m.weight("w", [4])]],
+      [/^kvCache .*kv exists/, (m) => [1, 2].map(() => m.kvCache({ kvHeads: 1, headDim: 2 }))],
+      [/^layers .*NaN layers/, (m) => m.layers(Number.NaN, 0, () => 0)],
+    ];
+    for (const [text, define] of refused) {
+      const found = message(() => build((m) => {
+        define(m);
+        return {};
+      }));
+      expect(found).toMatch(text);
+      expect(found).toMatch(new RegExp(here));
+    }
+    expect(message(() => build(() => ({})))).toContain("returns no result");
+  });
+
   it("refuses tensors of another model, and work after the model is built", () => {
     const strays: Tensor<readonly ["T", 8], "f32">[] = [];
     build((m) => {

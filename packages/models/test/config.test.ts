@@ -1,4 +1,6 @@
 /** @file config.json: Hugging Face's defaults, old and new spellings, and what is refused. */
+import { verifyProgram } from "@mpk/ir";
+import { semanticsTable } from "@mpk/ops/semantics";
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { ConfigError, buildModel, families, modelFromConfig, readConfig } from "@mpk/models";
@@ -121,6 +123,31 @@ describe("partial configs", () => {
       },
     ));
   });
+});
+
+it("gives a valid Program for every family at any sizes", () => {
+  const size = fc.integer({ min: 1, max: 40 });
+  fc.assert(fc.property(
+    fc.constantFrom(...families), size, size, size, fc.integer({ min: 1, max: 3 }),
+    fc.constantFrom([6, 1], [6, 2], [6, 6], [4, 4], [1, 1]), fc.integer({ min: 1, max: 17 }),
+    fc.record({
+      tie_word_embeddings: fc.boolean(), attention_bias: fc.boolean(), mlp_bias: fc.boolean(),
+      use_sliding_window: fc.boolean(), sliding_window: fc.option(size), max_window_layers: fc.nat(3),
+      hidden_act: fc.constantFrom("silu", "gelu", "gelu_pytorch_tanh", "relu"),
+    }),
+    (family, vocab, hidden, inner, layers, [heads, kvHeads], half, rest) => {
+      const program = modelFromConfig({
+        architectures: [family.architecture], vocab_size: vocab, hidden_size: hidden,
+        intermediate_size: inner, num_hidden_layers: layers, num_attention_heads: heads,
+        num_key_value_heads: kvHeads, head_dim: 2 * half, ...rest,
+      });
+      expect(verifyProgram(program, semanticsTable)).toEqual([]);
+      const { logits, token } = program.outputs;
+      expect(program.values[logits ?? -1]?.type).toEqual({ dtype: "f32", shape: [1, vocab] });
+      expect(program.values[token ?? -1]?.type).toEqual({ dtype: "i32", shape: [1] });
+      expect(program.states).toHaveLength(layers);
+    },
+  ), { numRuns: 60 });
 });
 
 describe("readConfig refuses", () => {

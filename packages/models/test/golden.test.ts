@@ -54,6 +54,11 @@ it("covers every family", () => {
 describe.each(goldens)("$name", (golden) => {
   const program = modelFromConfig(golden.config);
 
+  it("uses every tensor of the checkpoint, each once", () => {
+    const used = program.weights.flatMap(({ parts }) => parts.map(({ tensor }) => tensor));
+    expect(used.toSorted()).toEqual(golden.tensors.toSorted());
+  });
+
   it.each([1, 8])("is transformers' float32 result at every row, %i tokens a step", (size) => {
     const { prompt, steps, chosen } = run(program, golden, "f32", size);
     for (const [tokens, row] of prompt) {

@@ -10,6 +10,8 @@ export interface Golden {
   readonly name: string;
   readonly config: unknown;
   readonly weights: WeightSource;
+  /** Names of all tensors of the checkpoint. */
+  readonly tensors: readonly string[];
   readonly promptIds: readonly number[];
   /** What transformers goes on with, the best token each time. */
   readonly greedyIds: readonly number[];
@@ -59,6 +61,7 @@ function readGolden(name: string): Golden {
     name, promptIds, greedyIds, topGaps,
     config: json("config.json"),
     weights: (tensor) => tensors.get(tensor),
+    tensors: [...tensors.keys()],
     promptLogits: rowsOf(logits.get("prompt_logits")),
     stepLogits: rowsOf(logits.get("step_logits")),
     bf16PromptLogits: rowsOf(logits.get("bf16_prompt_logits")),
