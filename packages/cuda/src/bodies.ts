@@ -89,7 +89,7 @@ export function renderBodies(
     let text = views.get(key);
     if (text === undefined) {
       const view = body.view(instanceOf(plan, index, table), env);
-      text = render(body.template, { ...view, name: "BodyName" }).trim();
+      text = render(body.template(), { ...view, name: "BodyName" }).trim();
       views.set(key, text);
     }
     const layout = env.layout;

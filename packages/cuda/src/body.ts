@@ -50,9 +50,9 @@ export type BodyView = { readonly [name: string]: string | number | boolean | re
 export interface OpBody<A = unknown> {
   /**
    * A nunjucks template that defines `struct {{ name }}`, the constants of one op instance. Bodies
-   * that render alike are emitted once.
+   * that render alike are emitted once. A function, so that importing a table reads no files.
    */
-  readonly template: string;
+  template(): string;
   /** The device function, a template over that struct: called as `run<name>(c, in)`. */
   readonly run: string;
   /** Everything the template needs, decided here. Throws where the body has no such case. */

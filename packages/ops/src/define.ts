@@ -1,8 +1,12 @@
 /** @file What an op of the table is: a record of facets, none optional. */
+import type { OpBody } from "@mpk/cuda";
 import type { OpSchedule } from "@mpk/schedule";
 
 /** An op's facets. `A`: its attributes. */
-export type OpDefinition<A> = OpSchedule<A>;
+export interface OpDefinition<A> extends OpSchedule<A> {
+  /** Its task in the kernel; null for a view, which never becomes a task. */
+  readonly body: OpBody<A> | null;
+}
 
 /** An op whose attribute type is forgotten, for tables. */
 export type AnyOp = OpDefinition<never>;

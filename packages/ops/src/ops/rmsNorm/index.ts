@@ -1,8 +1,9 @@
 /** @file rmsNorm: one op, all its facets. */
 import { defineOp } from "../../define.ts";
+import { body } from "./body.ts";
 import { packing } from "./packing.ts";
 import { semantics } from "./semantics.ts";
 import { task } from "./task.ts";
 import { tiling } from "./tiling.ts";
 
-export const rmsNorm = defineOp({ semantics, tiling, packing, task });
+export const rmsNorm = defineOp({ semantics, tiling, packing, task, body });

@@ -5,4 +5,4 @@ import { semantics } from "./semantics.ts";
 import { task } from "./task.ts";
 import { tiling } from "./tiling.ts";
 
-export const slice = defineOp({ semantics, tiling, packing, task });
+export const slice = defineOp({ semantics, tiling, packing, task, body: null });

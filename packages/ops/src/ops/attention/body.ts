@@ -1,0 +1,60 @@
+/** @file attention: its task in the kernel. */
+import type { OpBody } from "@mpk/cuda";
+import { inputOf, outputOf, templateAt } from "../../shared/body.ts";
+import { ropeFrequencies } from "../rope/semantics.ts";
+import type { AttentionAttrs } from "./semantics.ts";
+
+/** Shared memory that attention.cuh lays out, bytes, for this many queries at once. */
+function workBytes(headDim: number, maxTokens: number, warps: number, queries: number): number {
+  return maxTokens * headDim * 8 + warps * queries * (2 + headDim) * 4;
+}
+
+export const body: OpBody<AttentionAttrs> = {
+  template: templateAt(import.meta.url),
+  run: "attention",
+  view(op, env) {
+    const { attrs } = op;
+    if (attrs.headDim % 16 !== 0 || attrs.headDim > 256) {
+      throw new RangeError(
+        `attention on the GPU takes a head_dim of 16, 32, ... 256, not ${attrs.headDim}`,
+      );
+    }
+    const fits = [4, 2, 1].find((queries) => {
+      return workBytes(attrs.headDim, env.maxTokens, env.ring.consumerWarps, queries) <= env.workBytes;
+    });
+    if (fits === undefined) {
+      throw new RangeError(
+        `attention with head_dim ${attrs.headDim} needs ` +
+          `${workBytes(attrs.headDim, env.maxTokens, env.ring.consumerWarps, 1)} bytes of shared ` +
+          `memory beside the ring, the plan leaves ${env.workBytes}; plan for fewer ring stages`,
+      );
+    }
+    const [q, k, v] = [inputOf(env, 0), inputOf(env, 1), inputOf(env, 2)];
+    const out = outputOf(env);
+    const gain = attrs.qkNorm === null ? null : inputOf(env, 4);
+    const frequencies = attrs.rope === null ? [0] : Array.from(ropeFrequencies(attrs.rope));
+    return {
+      heads: attrs.heads,
+      kvHeads: attrs.kvHeads,
+      headDim: attrs.headDim,
+      scale: env.float(attrs.scale),
+      eps: env.float(attrs.qkNorm?.eps ?? 0),
+      window: attrs.window ?? 0,
+      // Registers hold a block's queries and sums: fewer at once for wide heads.
+      queryBlock: attrs.headDim > 128 ? 1 : attrs.headDim > 64 ? Math.min(fits, 2) : fits,
+      qkNorm: attrs.qkNorm !== null,
+      rope: attrs.rope !== null,
+      qStride: q.stride,
+      kStride: k.stride,
+      vStride: v.stride,
+      outStride: out.stride,
+      outWord: out.word,
+      stateWord: env.states[0]?.word ?? 0,
+      qType: env.type(q),
+      kType: env.type(k),
+      vType: env.type(v),
+      gainType: gain === null ? "u16" : env.type(gain),
+      frequencies: frequencies.map((f) => env.float(f)).join(", "),
+    };
+  },
+};

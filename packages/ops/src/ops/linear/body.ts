@@ -1,0 +1,55 @@
+/** @file linear: its task in the kernel. Weights as the A operand of mma.m16n8k16. */
+import type { OpBody } from "@mpk/cuda";
+import { fixedRows, inputOf, outputOf, templateAt } from "../../shared/body.ts";
+import { type LinearAttrs, linearInputs } from "./semantics.ts";
+
+const norms = { none: 0, rms: 1, layer: 2 } as const;
+
+export const body: OpBody<LinearAttrs> = {
+  template: templateAt(import.meta.url),
+  run: "linear",
+  view(op, env) {
+    const { attrs } = op;
+    const roles = linearInputs(attrs, op.inputs.length);
+    const x = inputOf(env, 0);
+    const out = outputOf(env);
+    const layout = env.layout;
+    if (layout === null) throw new RangeError("a linear streams its weights, but has no layout");
+    if (attrs.round === null && x.dtype !== "bf16") {
+      throw new RangeError("a linear on the GPU multiplies bf16: cast x to bf16 before it");
+    }
+    if (env.maxTokens > 8) {
+      throw new RangeError(`a linear takes at most 8 tokens a step, not ${env.maxTokens}`);
+    }
+    const gain = roles.gain === null ? null : inputOf(env, roles.gain);
+    const products = Array.from({ length: attrs.groups }, (_, g) => `acc[${g}]`);
+    const values = roles.extras.map((_, i) => `value[${i}]`);
+    return {
+      k: layout.k,
+      n: layout.n,
+      groups: attrs.groups,
+      blocksPerChunk: layout.blocksPerChunk,
+      chunksPerTile: layout.chunksPerTile,
+      chunksPerSlice: layout.chunksPerSlice,
+      tilesPerGroup: layout.tilesPerGroup,
+      norm: norms[attrs.norm?.kind ?? "none"],
+      eps: env.float(attrs.norm?.eps ?? 0),
+      lastRow: attrs.lastRow || x.lastRow,
+      // Four elements at once: rows must start at 16 bytes (f32) or 8 bytes (bf16).
+      vectorX: layout.k % 4 === 0 && x.stride % 4 === 0 && x.column % 4 === 0,
+      xRows: fixedRows(x),
+      xStride: x.stride,
+      outStride: out.stride,
+      xWord: x.word,
+      outWord: out.word,
+      gainWord: gain?.word ?? 0,
+      biasWord: roles.bias ?? 0,
+      xType: env.type(x),
+      outType: env.type(out),
+      gainType: gain === null ? "u16" : env.type(gain),
+      extraRoom: Math.max(1, roles.extras.length),
+      extras: roles.extras.map((i) => env.element(inputOf(env, i), "row", "column")),
+      epilogue: env.expression(attrs.epilogue, [...products, ...values]),
+    };
+  },
+};
