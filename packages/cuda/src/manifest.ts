@@ -118,7 +118,15 @@ export const ControlWord = {
 export const controlWords = 64;
 
 /** How the kernel ended. */
-export const Status = { running: 0, maxNew: 1, eos: 2, stopped: 3, contextFull: 4, watchdog: 5, badToken: 6 } as const;
+export const Status = {
+  running: 0,
+  maxNew: 1,
+  eos: 2,
+  stopped: 3,
+  contextFull: 4,
+  watchdog: 5,
+  badToken: 6,
+} as const;
 
 /** What a reported wait was for. */
 export const ReportKind = { event: 1, stream: 2 } as const;

@@ -184,7 +184,8 @@ template <class C> MPK_DEVICE void run_linear(Context& c, const u32* in) {
   const u32 rows = C::kXRows == 1 || C::kLastRow ? 1 : c.tokens;
   if (C::kNorm) {
     const u8* gain = in_resident<u8>(c, ops[C::kGainOperand]);
-    for (u32 i = c.thread * 128; i < C::kK * sizeof(typename C::Gain); i += kConsumerThreads * 128) prefetch_l2(gain + i);
+    constexpr u32 kBytes = C::kK * sizeof(typename C::Gain);
+    for (u32 i = c.thread * 128; i < kBytes; i += kConsumerThreads * 128) prefetch_l2(gain + i);
   }
   begin_task(c, in);
   const typename C::X* x = in_scratch<typename C::X>(c, ops[C::kXOperand]);

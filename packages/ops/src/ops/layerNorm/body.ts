@@ -7,7 +7,8 @@ export const body: OpBody<LayerNormAttrs> = {
   template: runsTemplate,
   run: "row_op",
   view(op, env) {
-    const finish = `value * ${env.element(inputOf(env, 1), "0", "i")} + ${env.element(inputOf(env, 2), "0", "i")}`;
+    const [gain, bias] = [1, 2].map((input) => env.element(inputOf(env, input), "0", "i"));
+    const finish = `value * ${gain} + ${bias}`;
     return runsView(env, "layer", op.attrs.width, op.attrs.eps, finish);
   },
 };
