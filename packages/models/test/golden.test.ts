@@ -1,5 +1,5 @@
 /** @file Every family against Hugging Face transformers, on the same weights. */
-import { createInterpreter } from "@mpk/ir";
+import { createInterpreter, runPasses } from "@mpk/ir";
 import type { Precision, Program } from "@mpk/ir";
 import { semanticsTable } from "@mpk/ops/semantics";
 import { describe, expect, it } from "vitest";
@@ -59,8 +59,15 @@ describe.each(goldens)("$name", (golden) => {
     expect(used.toSorted()).toEqual(golden.tensors.toSorted());
   });
 
-  it.each([1, 8])("is transformers' float32 result at every row, %i tokens a step", (size) => {
-    const { prompt, steps, chosen } = run(program, golden, "f32", size);
+  const passed = runPasses(program, semanticsTable);
+  const variants = [
+    ["as written", 1, program], ["as written", 8, program], ["after the passes", 8, passed],
+  ] as const;
+
+  it.each(variants)("is transformers' float32 result at every row, %s, %i tokens a step", (
+    _what, size, variant,
+  ) => {
+    const { prompt, steps, chosen } = run(variant, golden, "f32", size);
     for (const [tokens, row] of prompt) {
       expect(relativeError([row], [reference(golden, tokens)])).toBeLessThan(1e-5);
     }
@@ -72,9 +79,8 @@ describe.each(goldens)("$name", (golden) => {
 
   it("is as close in bf16 as transformers' own bf16 run, and chooses the same tokens", () => {
     const single = run(program, golden, "bf16", 1);
-    const chunked = run(program, golden, "bf16", 8);
     const last = golden.promptIds.length;
-    for (const result of [single, chunked]) {
+    for (const result of [single, ...[program, passed].map((p) => run(p, golden, "bf16", 8))]) {
       const row = result.prompt.get(last) ?? [];
       expect(relativeError([row], [reference(golden, last)])).toBeLessThan(2e-2);
       expect(relativeError(result.steps, golden.stepLogits.slice(1))).toBeLessThan(2e-2);
