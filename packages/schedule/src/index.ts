@@ -12,3 +12,7 @@ export { structureProblems } from "./structure.ts";
 export { verify } from "./verify/index.ts";
 export { lawNames } from "./verify/report.ts";
 export type { LawName, LawReport, VerifyReport, Violation } from "./verify/report.ts";
+export { createVirtualGpu } from "./virtual/index.ts";
+export type { RunRequest, RunStep, VirtualGpu, VirtualGpuOptions } from "./virtual/index.ts";
+export { VirtualGpuError } from "./virtual/errors.ts";
+export type { HangReport } from "./virtual/errors.ts";
