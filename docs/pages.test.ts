@@ -7,8 +7,10 @@ const root = join(import.meta.dirname, "..");
 
 describe("code blocks", () => {
   it.each(["README.md", "docs/tutorial.md"])("%s runs as it says", { timeout: 180_000 }, (page) => {
-    for (const { line, printed, shown } of runPage(join(root, page)))
-      expect(printed, `${page}:${line}`).toBe(shown);
+    for (const { line, printed, shown } of runPage(join(root, page))) {
+      const hint = `node --conditions=@mpk/source docs/blocks.ts ${page} writes what is printed`;
+      expect(printed, `${page}:${line} prints something else; if rightly so, ${hint}`).toBe(shown);
+    }
   });
 
   it("are found with their language, file and line", () => {

@@ -1,6 +1,7 @@
 /** @file Uses @mpk/ir alone: an op table of one's own, a Program, its text, its results. */
 import {
-  createInterpreter, defineProgram, floatsOf, intsOf, ShapeError, tensorOf, verifyProgram,
+  createInterpreter, defineProgram, floatsOf, intsOf, parseProgram, printProgram, ShapeError,
+  tensorOf, verifyProgram,
 } from "@mpk/ir";
 import type { OpSemantics, SemanticsTable, Tensor, TensorType, Traits } from "@mpk/ir";
 
@@ -49,13 +50,16 @@ const program = defineProgram(
   },
 );
 
-const interpreter = createInterpreter(program, table, {
+const text = printProgram(program);
+const parsed = parseProgram(text);
+const interpreter = createInterpreter(parsed, table, {
   precision: "f32",
   weights: () => ({ shape: [3, 2], data: Float32Array.of(1, 2, 3, 4, 5, 6) }),
 });
 const { outputs } = interpreter.step({ ids: [2, 0] });
 
 const broken = { ...program, ops: program.ops.map((op) => ({ ...op, attrs: { by: "ten" } })) };
+console.log(`round trip: ${printProgram(parsed) === text}`);
 console.log(`violations: ${verifyProgram(program, table).length}`);
 console.log(`broken: ${verifyProgram(broken, table)[0]?.message ?? "not noticed"}`);
 console.log(`x: ${[...(outputs["x"]?.data ?? [])].join(" ")}`);
