@@ -39,7 +39,7 @@ const supportedMath = [...Object.keys(mathUnary), ...Object.keys(mathFold), "pow
 /** Locals are written out at each use, so an expression may grow without bound. */
 const maxNodes = 4096;
 
-/** Refuses what grows beyond `maxNodes`; gives up counting there, since sharing may be exponential. */
+/** Refuses what grows beyond `maxNodes`; counts no further, since sharing may be exponential. */
 function bounded(node: TsMorph.Node, term: Term): Term {
   const pending = [term.expr];
   for (let nodes = 1; ; nodes++) {
@@ -138,7 +138,8 @@ function binary(node: TsMorph.BinaryExpression, scope: Scope): Term {
   const [left, right] = [node.getLeft(), node.getRight()];
   const math = pick(arithmetic, token.getText());
   if (math) {
-    return { kind: "number", expr: { op: math, x: numeric(left, scope), y: numeric(right, scope) } };
+    const [x, y] = [numeric(left, scope), numeric(right, scope)];
+    return { kind: "number", expr: { op: math, x, y } };
   }
   const compare = pick(comparisons, token.getText());
   if (compare) {
@@ -194,7 +195,8 @@ function call(node: TsMorph.CallExpression, scope: Scope): Term {
   const unary = pick(mathUnary, name);
   if (unary || name === "fround") {
     count("1 argument", args.length === 1);
-    if (x) return { kind: "number", expr: unary ? { op: unary, x } : { op: "round", to: "f32", x } };
+    const round = { op: "round", to: "f32" } as const;
+    if (x) return { kind: "number", expr: unary ? { op: unary, x } : { ...round, x } };
   }
   const fold = pick(mathFold, name);
   if (fold) {
@@ -226,7 +228,9 @@ function block(body: TsMorph.Block, scope: Scope): Term {
     }
     for (const local of statement.getDeclarations()) {
       const [name, value] = [local.getNameNode(), local.getInitializer()];
-      if (!Node.isIdentifier(name)) refuse(name, "destructuring is not accepted", "name each value");
+      if (!Node.isIdentifier(name)) {
+        refuse(name, "destructuring is not accepted", "name each value");
+      }
       if (!value) refuse(local, "has no value", "give it one");
       inner = new Map(inner).set(name.getText(), bounded(local, translate(value, inner)));
     }

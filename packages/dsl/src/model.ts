@@ -5,7 +5,9 @@ import { semanticsTable } from "@mpk/ops/semantics";
 import { tensorOf, weightOf } from "./node.ts";
 import { attachHandle, fail, handleOf, located, record } from "./recorder.ts";
 import type { Recorder } from "./recorder.ts";
-import type { KvCache, LayerScope, Model, Positions, Scope, Tensor, TokenIds, Weight } from "./tensor.ts";
+import type {
+  KvCache, LayerScope, Model, Positions, Scope, Tensor, TokenIds, Weight,
+} from "./tensor.ts";
 
 export interface ModelOptions {
   readonly name: string;
@@ -15,7 +17,8 @@ export interface ModelOptions {
   readonly ops?: SemanticsTable;
 }
 
-const joined = (...parts: readonly string[]): string => parts.filter((part) => part !== "").join(".");
+const joined = (...parts: readonly string[]): string =>
+  parts.filter((part) => part !== "").join(".");
 
 /** Sizes often come from a file or a division. Throws `ShapeError` at the user's line. */
 function checkShape(name: string, shape: readonly Dim[]): void {

@@ -31,7 +31,8 @@ type AgreeAll<A extends Shape, B extends Shape> = A extends readonly [
 
 /** Shape text in sentences: `[T, 96]`. */
 export type Show<S extends Shape> = S extends readonly [] ? "[]"
-  : S extends readonly [infer A extends Dim, ...infer Rest extends Shape] ? `[${A}${ShowRest<Rest>}]`
+  : S extends readonly [infer A extends Dim, ...infer Rest extends Shape]
+    ? `[${A}${ShowRest<Rest>}]`
   : "[...]";
 type ShowRest<S extends Shape> = S extends readonly [
   infer A extends Dim, ...infer Rest extends Shape,

@@ -178,7 +178,7 @@ export interface Scope {
   weight<const S extends Shape>(name: string, shape: S): Weight<S>;
   /** A KV cache of this scope; `name` tells several apart. */
   kvCache(size: KvSize, name?: string): KvCache;
-  /** A scope within this one; `weights` is the prefix of weight names, the scope's name if absent. */
+  /** A scope within this one; `weights` is the prefix of weight names, `name` if absent. */
   scope<R>(name: string, body: (scope: Scope) => R, weights?: string): R;
   /** Any op of the table, by name: for ops of one's own. Gives its outputs. */
   op(
@@ -203,6 +203,7 @@ export interface Model extends Scope {
    * and weight names begin with `model.layers.0.`, …, or with `weights` for `model.layers`.
    */
   layers<X>(
-    count: number, x: X, body: (layer: LayerScope, x: X) => X, options?: { readonly weights?: string },
+    count: number, x: X, body: (layer: LayerScope, x: X) => X,
+    options?: { readonly weights?: string },
   ): X;
 }

@@ -30,14 +30,16 @@ describe("defineModel", () => {
         const [q, k, v] = n.matmul(l.weight("qkv", [16, 8])).split([8, 4, 4]);
         const rope = { headDim: 4, theta: 10000 };
         const cache = l.kvCache({ kvHeads: 1, headDim: 4 });
-        const a = q.rope(positions, rope).attention(k.rope(positions, rope), v, cache, { positions });
+        const turned = k.rope(positions, rope);
+        const a = q.rope(positions, rope).attention(turned, v, cache, { positions });
         return h.add(a.matmul(l.weight("out", [8, 8])));
       });
       const logits = x.last().matmul(table);
       return { logits, token: logits.sample() };
     });
     expect(verifyProgram(program, semanticsTable)).toEqual([]);
-    expect(program.weights.map((w) => program.values[w.value]?.name)).toContain("model.layers.1.qkv");
+    const names = program.weights.map((w) => program.values[w.value]?.name);
+    expect(names).toContain("model.layers.1.qkv");
     const size = (name: string): number[] =>
       name === "embed" ? [19, 8] : name.endsWith("qkv") ? [16, 8]
         : name.endsWith("out") ? [8, 8] : [8];
@@ -62,7 +64,8 @@ describe("defineModel", () => {
       return { a: x.matmul(table), b: x.matmul(m.weight("w", [4, 8])) };
     });
     expect(program.weights).toHaveLength(2);
-    expect(program.ops.map((op) => op.kind).sort()).toEqual(["cast", "embedding", "linear", "linear"]);
+    const kinds = program.ops.map((op) => op.kind);
+    expect(kinds.sort()).toEqual(["cast", "embedding", "linear", "linear"]);
   });
 
   it("reports run-time sizes that do not fit at the line of the model's source", () => {
@@ -83,7 +86,8 @@ describe("defineModel", () => {
     const here = String.raw`at packages/dsl/test/model\.test\.ts:\d+:\d+: `;
     const refused: readonly (readonly [RegExp, (m: Model) => unknown])[] = [
       [/^weight .*w is \[3, 2.5\]; every size/, (m) => m.weight("w", [3, 5 / 2])],
-      [/^weight .*w is bf16 \[3\] and cannot be bf16 \[4\]/, (m) => [m.weight("w", [3]), m.weight("w", [4])]],
+      [/^weight .*w is bf16 \[3\] and cannot be bf16 \[4\]/,
+        (m) => [m.weight("w", [3]), m.weight("w", [4])]],
       [/^kvCache .*kv exists/, (m) => [1, 2].map(() => m.kvCache({ kvHeads: 1, headDim: 2 }))],
       [/^layers .*NaN layers/, (m) => m.layers(Number.NaN, 0, () => 0)],
     ];

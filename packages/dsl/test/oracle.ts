@@ -27,7 +27,8 @@ const sigmoid = (x: number): number => 1 / (1 + Math.exp(-x));
 export const scalar = {
   silu: (x: number) => x * sigmoid(x),
   gelu: (x: number) => (x / 2) * (1 + erf(x / Math.SQRT2)),
-  geluTanh: (x: number) => (x / 2) * (1 + Math.tanh(Math.sqrt(2 / Math.PI) * (x + 0.044715 * x ** 3))),
+  geluTanh: (x: number) =>
+    (x / 2) * (1 + Math.tanh(Math.sqrt(2 / Math.PI) * (x + 0.044715 * x ** 3))),
   relu: (x: number) => (x > 0 ? x : 0),
   sigmoid,
   tanh: Math.tanh,

@@ -71,12 +71,12 @@ const steps: Readonly<Record<string, Step>> = {
     const x = any(pool, pick);
     const y = mate(pool, x, pick);
     const [a, b] = [x.tensor, y.tensor];
-    const results = [
-      { tensor: a.add(b), f: (u: number, v: number) => u + v },
-      { tensor: a.sub(b.scale(0.5)), f: (u: number, v: number) => u - v / 2 },
-      { tensor: a.mul(b), f: (u: number, v: number) => u * v },
-      { tensor: a.div(b.map((v) => 1 + Math.abs(v))), f: (u: number, v: number) => u / (1 + Math.abs(v)) },
-      { tensor: a.map((u, v) => Math.max(u, v) - v, b), f: (u: number, v: number) => (u > v ? u - v : 0) },
+    const results: readonly { tensor: Rows; f: (u: number, v: number) => number }[] = [
+      { tensor: a.add(b), f: (u, v) => u + v },
+      { tensor: a.sub(b.scale(0.5)), f: (u, v) => u - v / 2 },
+      { tensor: a.mul(b), f: (u, v) => u * v },
+      { tensor: a.div(b.map((v) => 1 + Math.abs(v))), f: (u, v) => u / (1 + Math.abs(v)) },
+      { tensor: a.map((u, v) => Math.max(u, v) - v, b), f: (u, v) => (u > v ? u - v : 0) },
     ];
     const { tensor, f } = results[pick(results.length)]!;
     return { tensor, value: oracle.binary(f)(x.value, y.value) };
@@ -92,7 +92,8 @@ const steps: Readonly<Record<string, Step>> = {
     const bias = m.weight(`${id}.bias`, [size]);
     const tensor = x.tensor.matmul(m.weight(id, [size, widthOf(x)]), { bias });
     const product = oracle.matmul(x.value, matrix(id, size, widthOf(x)));
-    return { tensor, value: oracle.binary((a, b) => a + b)(product, [weightRow(`${id}.bias`, 0, size)]) };
+    const value = oracle.binary((a, b) => a + b)(product, [weightRow(`${id}.bias`, 0, size)]);
+    return { tensor, value };
   },
   norm(m, pool, pick, id) {
     const x = any(pool, pick);

@@ -10,6 +10,7 @@ const preamble = `
 import type { Model, Tensor, Weight } from "@mpk/dsl";
 declare const m: Model;
 declare const n: number;
+const cache = m.kvCache({ kvHeads: 2, headDim: 48 });
 const x = m.weight("table", [512, 96]).lookup(m.ids());
 const w = <const S extends readonly number[]>(...shape: S): Weight<S> => m.weight("w", shape);
 `;
@@ -30,7 +31,7 @@ const mistakes: readonly (readonly [string, string])[] = [
   ["x.concat(x.last());", "concat: rows differ: [T, 96] and [1, 96]"],
   ["x.matmul(w(64, 96)).sample();",
     "sample: one row of logits is needed, the tensor is [T, 64]; take last() first"],
-  ["x.attention(x, x.slice(0, 32), m.kvCache({ kvHeads: 2, headDim: 48 }), { positions: m.positions() });",
+  ["x.attention(x, x.slice(0, 32), cache, { positions: m.positions() });",
     "attention: keys and values: shapes differ: [T, 96] and [T, 32]"],
   ["x.matmul(x);", "Type 'Tensor<readonly [\"T\", 96], \"f32\">' is missing"],
   ["x.cast('f64');", "Argument of type '\"f64\"' is not assignable to parameter of type 'DType'"],
@@ -50,7 +51,8 @@ const accepted: readonly string[] = [
 
 /** Diagnostics of each snippet as text, all compiled as one program. */
 function compile(snippets: readonly string[]): readonly string[] {
-  const { config } = ts.readConfigFile(`${root}tsconfig.json`, ts.sys.readFile) as { config: object };
+  const path = `${root}tsconfig.json`;
+  const { config } = ts.readConfigFile(path, ts.sys.readFile) as { config: object };
   const project = ts.parseJsonConfigFileContent(config, ts.sys, root);
   const options = { ...project.options, noUnusedLocals: false };
   const paths = snippets.map((_, i) => `${root}packages/dsl/test/snippet-${i}.ts`);
@@ -83,9 +85,9 @@ describe("the compiler", () => {
     );
   });
 
-  it.each(accepted.map((statement, i) => [statement, i] as const))("accepts %s", (_statement, i) => {
-    expect(diagnostics[mistakes.length + i]).toBe("");
-  });
+  it.each(accepted.map((statement, i) => [statement, i] as const))(
+    "accepts %s", (_statement, i) => expect(diagnostics[mistakes.length + i]).toBe(""),
+  );
 });
 
 describe("shapes of results", () => {

@@ -139,7 +139,8 @@ function activationOf(raw: RawConfig, family: Family): Activation {
   const activation = own(activations, name);
   if (activation) return activation;
   throw new ConfigError(
-    "hidden_act", `${shown(name)} is not supported`, `supported: ${listed(Object.keys(activations))}`,
+    "hidden_act", `${shown(name)} is not supported`,
+    `supported: ${listed(Object.keys(activations))}`,
   );
 }
 

@@ -62,7 +62,8 @@ export function decoder(config: ModelConfig, limits: Program["limits"]): Program
       const mixed = x.add(attention(config, layer, norm("input_layernorm", x), positions));
       return mixed.add(mlp(config, layer, norm("post_attention_layernorm", mixed)));
     });
-    const head = config.tiedEmbeddings ? table : m.weight("lm_head.weight", [vocabSize, hiddenSize]);
+    const head = config.tiedEmbeddings ? table
+      : m.weight("lm_head.weight", [vocabSize, hiddenSize]);
     const final = hidden.last().rmsNorm(m.weight("model.norm.weight", [hiddenSize]), { eps });
     const logits = final.matmul(head);
     return { logits, token: logits.sample() };

@@ -25,8 +25,8 @@ export function buildModel(config: ModelConfig, limits: ModelLimits = {}): Progr
   }
   if (maxContext > config.maxPositions) {
     throw new ConfigError(
-      "max_position_embeddings", `is ${config.maxPositions}, a context of ${maxContext} was asked for`,
-      "ask for less",
+      "max_position_embeddings",
+      `is ${config.maxPositions}, a context of ${maxContext} was asked for`, "ask for less",
     );
   }
   return decoder(config, { maxTokens, maxContext });

@@ -132,7 +132,8 @@ it("gives a valid Program for every family at any sizes", () => {
     fc.constantFrom([6, 1], [6, 2], [6, 6], [4, 4], [1, 1]), fc.integer({ min: 1, max: 17 }),
     fc.record({
       tie_word_embeddings: fc.boolean(), attention_bias: fc.boolean(), mlp_bias: fc.boolean(),
-      use_sliding_window: fc.boolean(), sliding_window: fc.option(size), max_window_layers: fc.nat(3),
+      use_sliding_window: fc.boolean(), sliding_window: fc.option(size),
+      max_window_layers: fc.nat(3),
       hidden_act: fc.constantFrom("silu", "gelu", "gelu_pytorch_tanh", "relu"),
     }),
     (family, vocab, hidden, inner, layers, [heads, kvHeads], half, rest) => {
@@ -153,7 +154,7 @@ it("gives a valid Program for every family at any sizes", () => {
 describe("readConfig refuses", () => {
   const cases: readonly (readonly [string, Fields, RegExp])[] = [
     ["architectures", { ...sizes }, /is missing.*LlamaForCausalLM/],
-    ["architectures", config({}, "GPT2LMHeadModel"), /unknown architecture "GPT2LMHeadModel".*Qwen3/],
+    ["architectures", config({}, "GPT2LMHeadModel"), /unknown .* "GPT2LMHeadModel".*Qwen3/],
     ["model_type", config({ model_type: "qwen2" }), /architectures says Llama.*"llama"/],
     ["model_type", { ...sizes, model_type: "bert" }, /unknown model "bert"/],
     ["hidden_size", config({ hidden_size: "96" }), /expected number.*"96"/],
@@ -161,13 +162,13 @@ describe("readConfig refuses", () => {
     ["hidden_size", config({ hidden_size: undefined }), /is missing.*default of 4096.*add it/],
     ["num_hidden_layers", config({ num_hidden_layers: undefined }), /is missing/],
     ["num_hidden_layers", config({ num_hidden_layers: null }), /found null/],
-    ["num_key_value_heads", config({ num_key_value_heads: 4 }), /is 4, which does not divide the 6/],
+    ["num_key_value_heads", config({ num_key_value_heads: 4 }), /is 4, .*not divide the 6/],
     ["num_key_value_heads", config({ num_key_value_heads: undefined }, "MistralForCausalLM"),
       /is 8 \(left out: mistral's default\)/],
     ["head_dim", config({ hidden_size: 100 }), /is missing, and hidden_size 100 is not divisible/],
     ["head_dim", config({ head_dim: 15 }), /15.*even/],
     ["hidden_act", config({ hidden_act: "mish" }), /"mish" is not supported.*silu/],
-    ["rope_scaling.rope_type", config({ rope_scaling: { type: "yarn", factor: 2 } }), /"yarn".*llama3/],
+    ["rope_scaling.rope_type", config({ rope_scaling: { type: "yarn" } }), /"yarn".*llama3/],
     ["rope_scaling.factor", config({ rope_scaling: { type: "linear" } }), /is missing/],
     ["rope_parameters.high_freq_factor", config({
       rope_parameters: { rope_type: "llama3", factor: 8, low_freq_factor: 4, high_freq_factor: 1 },
@@ -179,7 +180,8 @@ describe("readConfig refuses", () => {
     ["rms_norm_eps", config({ rms_norm_eps: 0 }), /rms_norm_eps/],
     ["torch_dtype", config({ torch_dtype: "float8_e4m3fn" }), /float8.*bfloat16/],
     ["quantization_config", config({ quantization_config: { bits: 4 } }), /bf16 original/],
-    ["layer_types", config({ layer_types: ["full_attention"] }, "Qwen3ForCausalLM"), /lists 1 layers/],
+    ["layer_types", config({ layer_types: ["full_attention"] }, "Qwen3ForCausalLM"),
+      /lists 1 layers/],
     ["layer_types.1", config(
       { layer_types: ["full_attention", "linear_attention"] }, "Qwen3ForCausalLM",
     ), /"linear_attention" is not supported/],
@@ -200,7 +202,8 @@ describe("readConfig refuses", () => {
     expect(() => buildModel(read, { maxContext: 65 })).toThrow(/context of 65/);
     expect(() => buildModel(read, { maxTokens: 0 })).toThrow(/maxTokens.*0/);
     expect(buildModel(read).limits).toEqual({ maxTokens: 8, maxContext: 64 });
-    expect(modelFromConfig(config({ max_position_embeddings: 131072 })).limits.maxContext).toBe(4096);
+    const long = modelFromConfig(config({ max_position_embeddings: 131072 }));
+    expect(long.limits.maxContext).toBe(4096);
   });
 });
 

@@ -97,5 +97,6 @@ export function relativeError(
 
 /** The largest difference of two rows. */
 export function largestError(out: ArrayLike<number>, ref: Float32Array): number {
-  return ref.reduce((worst, want, i) => Math.max(worst, Math.abs((out[i] ?? Number.NaN) - want)), 0);
+  const error = (want: number, i: number): number => Math.abs((out[i] ?? Number.NaN) - want);
+  return ref.reduce((worst, want, i) => Math.max(worst, error(want, i)), 0);
 }
