@@ -1,0 +1,153 @@
+/** @file linear, by example; and the laws of its stream layout. */
+import type { Expr } from "@mpk/ir";
+import { scheduleTable } from "@mpk/ops/schedule";
+import type { StreamLayout } from "@mpk/schedule";
+import fc from "fast-check";
+import { describe, expect, it } from "vitest";
+import { bf16, f32, opOf, typed, values } from "../../../test/run.ts";
+import type { Attrs } from "../../../test/run.ts";
+
+const arg = (index: number): Expr => ({ op: "arg", index });
+const plain = {
+  groups: 1,
+  norm: null,
+  round: null,
+  lastRow: false,
+  epilogue: arg(0),
+  out: "f32",
+} satisfies Attrs;
+
+const x = f32(["T", 2], [1, 2, 3, 4]);
+const w = bf16([3, 2], [1, 0, 0, 1, 1, 1]);
+
+describe("its meaning", () => {
+  it("is x times the transposed weight", () => {
+    expect(values(opOf("linear", plain).run([x, w]))).toEqual([1, 2, 3, 3, 4, 7]);
+  });
+
+  it("takes the last row alone with lastRow", () => {
+    const last = opOf("linear", { ...plain, lastRow: true }).run([x, w]);
+    expect(values(last)).toEqual([3, 4, 7]);
+    expect(last.type).toEqual(typed("f32", 1, 3));
+  });
+
+  it("gives the epilogue the products of all groups, then the extras", () => {
+    const epilogue: Expr = {
+      op: "add",
+      x: { op: "mul", x: arg(0), y: arg(1) },
+      y: { op: "mul", x: arg(2), y: arg(3) },
+    };
+    const op = opOf("linear", { ...plain, groups: 2, epilogue });
+    const [bias, scale] = [bf16([3], [10, 20, 30]), f32([1], [2])];
+    const result = op.run([x, w, bf16([3, 2], [2, 0, 0, 2, 2, 2]), bias, scale]);
+    expect(values(result)).toEqual([22, 48, 78, 38, 72, 158]);
+  });
+
+  it("norms, then rounds x at precision bf16 only, then rounds the result if it is bf16", () => {
+    const fine = f32(["T", 1], [1 + 2 ** -9]);
+    const one = bf16([1, 1], [1]);
+    const rounding = opOf("linear", { ...plain, round: "bf16" });
+    expect(values(rounding.run([fine, one], { precision: "f32" }))).toEqual([1 + 2 ** -9]);
+    expect(values(rounding.run([fine, one], { precision: "bf16" }))).toEqual([1]);
+    const out = opOf("linear", { ...plain, out: "bf16" });
+    expect(values(out.run([fine, one], { precision: "bf16" }))).toEqual([1]);
+    const norm = opOf("linear", { ...plain, norm: { kind: "rms", eps: 1e-12 } });
+    expect(values(norm.run([f32(["T", 1], [5]), one, bf16([1], [3])]))).toEqual([3]);
+  });
+});
+
+describe("its errors", () => {
+  const { infer } = opOf("linear", plain);
+  it("suggest a transposition", () => {
+    expect(() => infer(typed("f32", "T", 4096), typed("bf16", 4096, 2048))).toThrow(
+      "inner dimensions differ, x has 4096 and weight 0 2048; transpose the weight?",
+    );
+  });
+  it("name the operand", () => {
+    const [input, weight] = [typed("f32", "T", 4), typed("bf16", 8, 4)];
+    expect(() => infer(input, typed("f32", 8, 4))).toThrow("weight 0 must be bf16, got f32 [8, 4]");
+    expect(() => infer(input, weight, typed("f32", "T", 4))).toThrow(
+      "extra 0 must be [T, 8], [8] or [1] to match the product, got f32 [T, 4]",
+    );
+    expect(() => infer(typed("i32", "T", 4), weight)).toThrow("cast it to f32 first");
+    const two = opOf("linear", { ...plain, epilogue: arg(1) });
+    expect(() => two.infer(input, weight)).toThrow(
+      "epilogue uses argument 1, there are 1 products and 0 extras",
+    );
+  });
+  it("name the attribute", () => {
+    const parse = (own: Attrs) => () => opOf("linear", { ...plain, ...own });
+    expect(parse({ groups: 3 })).toThrow("attribute groups: expected one of 1, 2, 4, 8, got 3");
+    expect(parse({ norm: { kind: "rms" } })).toThrow("attribute norm.eps: expected a number above");
+    expect(parse({ norm: { kind: "max", eps: 1 } })).toThrow("one of rms, layer");
+    expect(parse({ out: "i32" })).toThrow('attribute out: expected one of "f32", "bf16"');
+  });
+});
+
+describe("its stream layout", () => {
+  const schedule = scheduleTable.get("linear")!;
+  interface Request {
+    readonly n: number;
+    readonly k: number;
+    readonly maxTokens: number;
+    readonly activationBytes: number;
+    readonly partialBytes: number;
+  }
+  function layoutFor({ n, k, maxTokens, ...bytes }: Request): StreamLayout | null {
+    const attrs = schedule.semantics.parseAttrs(plain);
+    const inputs = [typed("f32", "T", k), typed("bf16", n, k)];
+    const outputs = schedule.semantics.infer(attrs, inputs);
+    const op = { kind: "linear", attrs, inputs, outputs, maxTokens };
+    return schedule.packing.stream(op, { chunkBytes: 8192, consumerWarps: 8, ...bytes });
+  }
+  const requests = fc.record({
+    n: fc.integer({ min: 1, max: 200_000 }),
+    k: fc.integer({ min: 1, max: 30_000 }),
+    maxTokens: fc.integer({ min: 1, max: 64 }),
+    activationBytes: fc.integer({ min: 64 * 128, max: 200_000 }),
+    partialBytes: fc.integer({ min: 512 * 64, max: 100_000 }),
+  });
+
+  it("covers K with chunks of at most a stage, and keeps to the budget", () => {
+    fc.assert(
+      fc.property(requests, (request) => {
+        const layout = layoutFor(request)!;
+        const { blocksPerChunk, chunksPerTile, chunksPerSlice, tilesPerGroup } = layout;
+        expect(blocksPerChunk * 1024).toBeLessThanOrEqual(8192);
+        expect(blocksPerChunk * chunksPerTile * 32).toBeGreaterThanOrEqual(request.k);
+        // No chunk is padding alone.
+        expect(blocksPerChunk * (chunksPerTile - 1) * 32).toBeLessThan(request.k);
+        expect(chunksPerSlice).toBeGreaterThanOrEqual(1);
+        const sliceBytes = request.maxTokens * (chunksPerSlice * blocksPerChunk * 64 + 64);
+        expect(sliceBytes).toBeLessThanOrEqual(request.activationBytes);
+        const sumBytes = tilesPerGroup * 8 * 16 * request.maxTokens * 4;
+        expect(tilesPerGroup).toBeGreaterThanOrEqual(1);
+        expect(sumBytes).toBeLessThanOrEqual(request.partialBytes);
+      }),
+    );
+  });
+
+  it("is as documented for a known shape: K = 4096, one token, all of it at once", () => {
+    const bytes = { activationBytes: 16384, partialBytes: 4096 };
+    expect(layoutFor({ n: 1024, k: 4096, maxTokens: 1, ...bytes })).toEqual({
+      format: "mma-a-bf16",
+      weights: [1],
+      n: 1024,
+      k: 4096,
+      blocksPerChunk: 8,
+      chunksPerTile: 16,
+      chunksPerSlice: 16,
+      tilesPerGroup: 8,
+    });
+  });
+
+  it("refuses a budget that holds no block or no tile", () => {
+    const shape = { n: 16, k: 64, maxTokens: 8 };
+    expect(() => layoutFor({ ...shape, activationBytes: 1000, partialBytes: 4096 })).toThrow(
+      "1000 bytes of activations and 8192 a chunk are too few, one K block needs 1024 and 1024",
+    );
+    expect(() => layoutFor({ ...shape, activationBytes: 4096, partialBytes: 4095 })).toThrow(
+      "4095 bytes of partial sums are too few, one tile needs 4096; lower maxTokens",
+    );
+  });
+});
