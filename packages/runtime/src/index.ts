@@ -12,4 +12,7 @@ export * from "./cuda/cache.ts";
 export * from "./backend.ts";
 export * from "./session.ts";
 export * from "./json.ts";
+export { loadNative, type Native } from "./native.ts";
+export { openVirtual, type VirtualOptions } from "./virtual.ts";
 export { openCuda, type CudaOptions } from "./cuda/backend.ts";
+export { kernelResources, type KernelResources } from "./cuda/resources.ts";

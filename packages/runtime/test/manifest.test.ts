@@ -1,10 +1,11 @@
 /** @file What the runtime does with a Manifest: parameters, the fit to a GPU, watchdog reports. */
-import { kernelParams, maxEosIds, type Manifest } from "@mpk/cuda/manifest";
+import {
+  ControlWord, kernelParams, type Manifest, maxEosIds, ReportKind,
+} from "@mpk/cuda/manifest";
 import { expect, test } from "vitest";
 import { checkMemory, checkTarget } from "../src/cuda/fit.ts";
 import { packScratchBytes } from "../src/cuda/pack.ts";
 import { encodeParams } from "../src/cuda/params.ts";
-import { ControlWord, ReportKind } from "../src/cuda/protocol.ts";
 import { watchdogError } from "../src/cuda/watchdog.ts";
 
 const mib = 2 ** 20;
@@ -45,7 +46,7 @@ test("every parameter lands where the kernel's struct has it", () => {
   expect(bytes.length).toBe(kernelParams.bytes);
   expect(view.getBigUint64(at("stream"), true)).toBe(1n);
   expect(view.getUint32(at("promptCount"), true)).toBe(values["promptCount"]);
-  expect(view.getFloat32(at("topP"), true)).toBe(values["topP"]);
+  expect(view.getFloat64(at("topP"), true)).toBe(values["topP"]);
   expect([0, 4, 8].map((i) => view.getInt32(at("eos") + i, true))).toEqual([-1, 2, 0]);
 });
 

@@ -1,5 +1,5 @@
 /** @file The CUDA backend: weights packed on the GPU, one cooperative launch per generation. */
-import type { Manifest } from "@mpk/cuda/manifest";
+import { ControlWord, controlWords, type Manifest, Status } from "@mpk/cuda/manifest";
 import { turn, type DeviceBackend, type Finish, type Launch, type OnProgress } from "../backend.ts";
 import type { Summary } from "../backend.ts";
 import { runtimeError } from "../errors.ts";
@@ -11,7 +11,6 @@ import type { HostMemory } from "./device.ts";
 import { openDriver } from "./driver.ts";
 import { checkMemory, checkTarget } from "./fit.ts";
 import type { Environment } from "./libraries.ts";
-import { ControlWord, controlWords, Status } from "./protocol.ts";
 import { findCompiler } from "./nvrtc.ts";
 import { checkWeights, packScratchBytes, packWeights } from "./pack.ts";
 import { encodeParams } from "./params.ts";

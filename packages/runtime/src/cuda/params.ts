@@ -7,6 +7,7 @@ export type ParamValue = number | bigint | readonly number[];
 const writers = {
   ptr: (view, at, value) => view.setBigUint64(at, BigInt(value), true),
   u64: (view, at, value) => view.setBigUint64(at, BigInt(value), true),
+  f64: (view, at, value) => view.setFloat64(at, Number(value), true),
   u32: (view, at, value) => view.setUint32(at, Number(value), true),
   i32: (view, at, value) => view.setInt32(at, Number(value), true),
   f32: (view, at, value) => view.setFloat32(at, Number(value), true),
@@ -15,7 +16,7 @@ const writers = {
   (view: DataView, at: number, value: number | bigint) => void
 >;
 
-const typeBytes = { ptr: 8, u64: 8, u32: 4, i32: 4, f32: 4 } as const satisfies Record<
+const typeBytes = { ptr: 8, u64: 8, f64: 8, u32: 4, i32: 4, f32: 4 } as const satisfies Record<
   ParamType,
   number
 >;

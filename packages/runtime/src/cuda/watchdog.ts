@@ -1,12 +1,10 @@
 /** @file A watchdog's report in words: which SM waited where, for what, and what it saw. Pure. */
-import type { Manifest } from "@mpk/cuda/manifest";
 import { runtimeError, type MpkError } from "../errors.ts";
-import { ControlWord, ReportKind } from "./protocol.ts";
+import { ControlWord, type Manifest, ReportKind } from "@mpk/cuda/manifest";
 
 const waits: Readonly<Record<number, string>> = {
   [ReportKind.event]: "event",
-  [ReportKind.streamFull]: "a full stage of its weight stream",
-  [ReportKind.streamEmpty]: "an empty stage of its weight stream",
+  [ReportKind.stream]: "its weight stream",
 };
 
 /** The error for a kernel that its watchdog ended; `control` is the host-mapped block. */
