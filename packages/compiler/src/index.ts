@@ -1,2 +1,10 @@
-/** @file Public surface. */
-export {};
+/** @file Public surface: compile(), open(), and what the command line shows. */
+export * from "./compile.ts";
+export * from "./doctor.ts";
+export * from "./files.ts";
+export * from "./inspect.ts";
+export * from "./load.ts";
+export * from "./machine.ts";
+export * from "./open.ts";
+export * from "./report.ts";
+export type { Plan, VerifyReport, LawReport, Violation } from "@mpk/schedule";

@@ -1,0 +1,154 @@
+/** @file compile(): from a model to a verified Plan, the CUDA source and its Manifest. */
+import { emit, type Emitted, type Manifest } from "@mpk/cuda";
+import { runPasses, type Program } from "@mpk/ir";
+import type { ModelLimits } from "@mpk/models";
+import { bodyTable, scheduleTable, semanticsTable } from "@mpk/ops";
+import { inputError, MpkError, runtimeError } from "@mpk/runtime";
+import { plan as makePlan, verify, type Machine, type Plan, type VerifyReport } from "@mpk/schedule";
+import { loadModel, type LoadedModel, type ModelSource } from "./load.ts";
+import { defaultTarget, machineOf } from "./machine.ts";
+import { reportOf, type Report } from "./report.ts";
+
+export interface CompileOptions {
+  /** GPU target such as `sm_90a` (the default), or null for a Plan alone. */
+  readonly target?: string | null;
+  /** SMs to plan for; default: those of the target's usual GPU. */
+  readonly sms?: number;
+  /** The machine to plan for, in place of `sms` and the target's usual GPU. */
+  readonly machine?: Machine;
+  /** Longest sequence, tokens; default: what the model was made for, at most 4096. */
+  readonly maxContext?: number;
+  /** Most prompt tokens in one step; default 8. */
+  readonly maxTokens?: number;
+}
+
+export interface Compiled {
+  /** As written. */
+  readonly program: Program;
+  /** Of the Program after all passes. */
+  readonly plan: Plan;
+  readonly verification: VerifyReport;
+  readonly report: Report;
+  /** With a target: the `.cu` file and its Manifest. */
+  readonly source: string | null;
+  readonly manifest: Manifest | null;
+  /** Token ids are below it. */
+  readonly vocab: number;
+  readonly checkpoint: string | null;
+  readonly eosIds: readonly number[];
+}
+
+/** A Plan that breaks a law: a fault of the compiler, shown with the smallest schedule. */
+export class VerificationError extends MpkError {
+  readonly report: VerifyReport;
+
+  constructor(report: VerifyReport) {
+    const broken = report.laws.flatMap((law) => law.violations);
+    const [first] = broken;
+    super(
+      "runtime",
+      `the plan breaks a law (${broken.length} violations): ${first?.message ?? ""}\n` +
+        (first?.smallest ?? ""),
+      "this is a fault of the scheduler: please report it with the model's config.json",
+    );
+    this.report = report;
+  }
+}
+
+/** A model and its unverified Plan, with how long each stage took. */
+export interface Planned {
+  readonly model: LoadedModel;
+  readonly plan: Plan;
+  readonly millis: Readonly<Record<string, number>>;
+}
+
+/** Times stages as they run. */
+function stopwatch() {
+  const millis: Record<string, number> = {};
+  const timed = async <T>(stage: string, work: () => T | Promise<T>): Promise<T> => {
+    const start = performance.now();
+    try {
+      return await work();
+    } finally {
+      millis[stage] = performance.now() - start;
+    }
+  };
+  return { millis, timed };
+}
+
+/** Loads a model, runs the passes and plans it. @throws MpkError (input). */
+export async function planModel(
+  source: ModelSource,
+  options: CompileOptions = {},
+): Promise<Planned> {
+  const { millis, timed } = stopwatch();
+  const machine = options.machine ?? machineOf(options.target ?? defaultTarget, options.sms);
+  const model = await timed("load", () => loadModel(source, limitsOf(options)));
+  const program = await timed("passes", () => runPasses(model.program, semanticsTable));
+  const plan = await timed("plan", () => makePlan(program, scheduleTable, machine));
+  return { model, plan, millis };
+}
+
+/**
+ * Compiles a model: passes, plan, verification, emission.
+ * @throws MpkError (input) for a model that cannot be compiled; VerificationError.
+ */
+export async function compile(
+  source: ModelSource,
+  options: CompileOptions = {},
+): Promise<Compiled> {
+  const target = options.target === undefined ? defaultTarget : options.target;
+  const { model, plan, millis: before } = await planModel(source, options);
+  const { millis, timed } = stopwatch();
+  const verification = await timed("verify", () => verify(plan, scheduleTable));
+  if (!verification.ok) throw new VerificationError(verification);
+  const emitted = target === null ? null : await timed("emit", () => emitFor(plan, target));
+  return Object.freeze({
+    program: model.program,
+    plan,
+    verification,
+    report: reportOf(plan, target, { ...before, ...millis }),
+    source: emitted?.source ?? null,
+    manifest: emitted?.manifest ?? null,
+    vocab: vocabOf(plan.program),
+    checkpoint: model.checkpoint,
+    eosIds: model.eosIds,
+  });
+}
+
+/** Token ids are rows of the table that the ids look up. */
+function vocabOf(program: Program): number {
+  const ids = new Set(
+    program.values.flatMap(({ id, origin }) =>
+      origin.kind === "input" && origin.input === "ids" ? [id] : [],
+    ),
+  );
+  for (const op of program.ops) {
+    const at = op.inputs.findIndex((input) => ids.has(input));
+    const table = at < 0 ? undefined : program.values[op.inputs[at + 1] ?? -1];
+    const rows = table?.type.shape[0];
+    if (typeof rows === "number") return rows;
+  }
+  throw inputError(
+    `program ${program.name} looks up no token ids`,
+    "begin the model with table.lookup(m.ids())",
+  );
+}
+
+/** Prompt tokens in one step unless told otherwise: they cost the stream no more than one does. */
+const defaultMaxTokens = 8;
+
+/** A step must fit its context, however short that was asked to be. */
+function limitsOf({ maxContext, maxTokens }: CompileOptions): ModelLimits {
+  if (maxContext === undefined) return maxTokens === undefined ? {} : { maxTokens };
+  return { maxContext, maxTokens: maxTokens ?? Math.min(defaultMaxTokens, maxContext) };
+}
+
+function emitFor(plan: Plan, target: string): Emitted {
+  try {
+    return emit(plan, scheduleTable, bodyTable, { target });
+  } catch (error) {
+    if (!(error instanceof RangeError)) throw error;
+    throw runtimeError(error.message, "plan for another target, or change the model", error);
+  }
+}

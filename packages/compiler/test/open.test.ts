@@ -1,0 +1,94 @@
+/** @file compile() and open(): what users of the library call. */
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { MpkError } from "@mpk/runtime";
+import { afterAll, expect, test } from "vitest";
+import { fakeFunctions, fakeNative } from "../../runtime/test/fake-driver.ts";
+import { compile, loadModel, open } from "../src/index.ts";
+import { tinyConfig, writeCheckpoint } from "./checkpoint.ts";
+
+const dir = mkdtempSync(join(tmpdir(), "mpk-open-"));
+afterAll(() => rmSync(dir, { recursive: true, force: true }));
+const checkpoint = writeCheckpoint(join(dir, "tiny"));
+
+test("three lines from a checkpoint to text; several prompts in one session", async () => {
+  await using model = await open(checkpoint, { device: "virtual", sms: 2 });
+  const read = async (prompt: string) => {
+    const text = model.text(prompt, { maxTokens: 5, eosIds: [] });
+    let got = "";
+    for await (const piece of text) got += piece;
+    return { got, summary: text.summary(), tokens: text.tokens };
+  };
+  const first = await read("In the");
+  const second = await read("beginning");
+  expect(first.tokens).toHaveLength(5);
+  expect(first.got).toBe(model.tokenizer?.decode(first.tokens));
+  expect(second.summary).toMatchObject({ finish: "maxTokens", promptTokens: 9, tokens: 5 });
+  expect(await read("In the")).toMatchObject({ got: first.got, tokens: first.tokens });
+});
+
+test("EOS ids are those of generation_config.json, else of config.json", async () => {
+  expect((await loadModel(checkpoint, {})).eosIds).toEqual([257]);
+  const generation = join(checkpoint, "generation_config.json");
+  writeFileSync(generation, JSON.stringify({ eos_token_id: [5, 6] }));
+  expect((await loadModel(checkpoint, {})).eosIds).toEqual([5, 6]);
+  writeFileSync(generation, JSON.stringify({ eos_token_id: "x" }));
+  await expect(loadModel(checkpoint, {})).rejects.toThrow(/generation_config.json: eos_token_id/);
+  rmSync(generation);
+});
+
+test("compiling is deterministic to the byte", async () => {
+  const config = join(dir, "config.json");
+  writeFileSync(config, JSON.stringify(tinyConfig));
+  const [a, b] = [await compile(config, { sms: 5 }), await compile(config, { sms: 5 })];
+  expect(a.source).toBe(b.source);
+  expect(JSON.stringify(a.manifest)).toBe(JSON.stringify(b.manifest));
+  expect(a.verification.ok).toBe(true);
+});
+
+test("a model.ts is compiled as it is exported, or built for the limits asked for", async () => {
+  const write = (name: string, text: string) => {
+    const path = join(import.meta.dirname, `.${name}-${process.pid}.ts`);
+    writeFileSync(path, text);
+    return path;
+  };
+  const body = `(limits) => defineModel({ name: "mine", limits }, (m) => {
+    const table = m.weight("table", [64, 32]);
+    const logits = table.lookup(m.ids()).last().matmul(table);
+    return { logits, token: logits.sample() };
+  })`;
+  const head = `import { defineModel } from "@mpk/dsl";\n`;
+  const asFunction = write("function", `${head}export default ${body};`);
+  const asProgram = write("program", `${head}export default (${body})({ maxTokens: 4, maxContext: 32 });`);
+  try {
+    const built = await compile(asFunction, { maxContext: 16, maxTokens: 2, sms: 2 });
+    expect(built.report).toMatchObject({ model: "mine", maxContext: 16, maxTokens: 2 });
+    expect(built.vocab).toBe(64);
+    expect((await compile(asProgram, { sms: 2 })).report).toMatchObject({ maxContext: 32 });
+  } finally {
+    for (const path of [asFunction, asProgram]) rmSync(path);
+  }
+});
+
+test("an old driver and a GPU of another make are refused before anything is loaded", async () => {
+  const opening = (options: Parameters<typeof fakeFunctions>[0]) =>
+    open(checkpoint, {
+      device: "cuda",
+      env: { PATH: "/nowhere", CUDA_HOME: "/nowhere" },
+      native: fakeNative(fakeFunctions(options)),
+    }).catch((error: unknown) => error);
+  expect(await opening({ version: 11_040 })).toMatchObject({
+    category: "environment",
+    message: expect.stringMatching(/supports CUDA 11.4, at least 12.0/),
+  });
+  expect(await opening({})).toMatchObject({
+    category: "environment",
+    message: expect.stringMatching(/no CUDA compiler/),
+  });
+  expect(await opening({ freeBytes: 1n << 20n })).toMatchObject({
+    category: "input",
+    message: expect.stringMatching(/context of 64 tokens does not fit.* 1.0 MiB are free/),
+  });
+  expect(await opening({})).toBeInstanceOf(MpkError);
+});
