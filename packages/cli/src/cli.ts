@@ -1,0 +1,41 @@
+/** @file The mpk command line: parses arguments, runs one command, gives the exit code. */
+import { Command, CommanderError } from "commander";
+import { compileCommand } from "./commands/compile.ts";
+import { demoCommand } from "./commands/demo.ts";
+import { doctorCommand } from "./commands/doctor.ts";
+import { inspectCommand } from "./commands/inspect.ts";
+import { runCommand } from "./commands/run.ts";
+import { verifyCommand } from "./commands/verify.ts";
+import { exitCodes, exitCodesHelp, tell } from "./exit.ts";
+import type { Io } from "./io.ts";
+
+/** Runs `mpk` with `args` (without node and script). Never throws. */
+export async function runCli(args: readonly string[], io: Io): Promise<number> {
+  let exit: number = exitCodes.ok;
+  const setExit = (code: number) => void (exit = code);
+  const program = new Command("mpk");
+  program
+    .description("Language models written in TypeScript, compiled into one persistent GPU kernel")
+    .configureOutput({
+      writeOut: (text) => io.stdout.write(text),
+      writeErr: (text) => io.stderr.write(text),
+      outputError: (text, write) => write(text),
+    })
+    .showHelpAfterError("  fix: see `mpk --help`, or --help of the command")
+    .addHelpText("after", exitCodesHelp)
+    .exitOverride();
+  runCommand(program, io, setExit);
+  compileCommand(program, io);
+  verifyCommand(program, io, setExit);
+  inspectCommand(program, io);
+  doctorCommand(program, io);
+  demoCommand(program, io, setExit);
+  try {
+    await program.parseAsync([...args], { from: "user" });
+    return exit;
+  } catch (error) {
+    if (!(error instanceof CommanderError)) return tell(error, io);
+    // Commander has told it already; help and version are no errors.
+    return error.exitCode === 0 ? exitCodes.ok : exitCodes.badInput;
+  }
+}

@@ -1,0 +1,61 @@
+/** @file `mpk compile`: writes the kernel, its Manifest, header and launcher; prints the report. */
+import { buildForReport, compileFiles, type Compiled } from "@mpk/compiler";
+import { inputError, messageOf } from "@mpk/runtime";
+import type { Command } from "commander";
+import { mkdirSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import type { Io } from "../io.ts";
+import { reportText } from "../text.ts";
+import { compileWith, withShape, type ShapeOptions } from "./shared.ts";
+
+interface Options extends ShapeOptions {
+  readonly out: string;
+  readonly build?: boolean;
+  readonly json?: boolean;
+}
+
+const examples = `
+Examples:
+  $ mpk compile path/to/checkpoint --out build
+  $ mpk compile config.json --target sm_80 --sms 108 --out build
+  $ mpk compile model.ts --out build
+  $ mpk compile config.json --out build --build      also build it: registers, spills`;
+
+export function compileCommand(program: Command, io: Io): void {
+  const command = program
+    .command("compile")
+    .description("compile a model to kernel.cu, manifest.json, a C header and a launcher")
+    .argument("<model>", "checkpoint folder, config.json or model.ts (no weights are needed)")
+    .requiredOption("--out <folder>", "where to write the files")
+    .option("--build", "also build the kernel with nvcc: registers and spills")
+    .option("--json", "print one JSON object")
+    .addHelpText("after", examples);
+  withShape(command).action(async (source: string, options: Options) => {
+    const compiled = await compileWith(source, options);
+    const written = writeAll(compiled, options);
+    const built = options.build === true ? await buildForReport(compiled, io.env) : null;
+    if (options.json === true) {
+      io.stdout.write(`${JSON.stringify({ ...compiled.report, built, files: written }, null, 2)}\n`);
+      return;
+    }
+    io.stdout.write(reportText(compiled.report));
+    if (built !== null) {
+      io.stdout.write(`  built by ${built.compiler}: ${built.registers} registers per thread, ` +
+        `${built.spillBytes} bytes spilled, ${(built.millis / 1000).toFixed(1)} s\n`);
+    }
+    for (const file of written) io.stdout.write(`wrote ${file}\n`);
+  });
+}
+
+function writeAll(compiled: Compiled, options: Options): readonly string[] {
+  const files = Object.entries(compileFiles(compiled)).map(
+    ([name, text]) => [join(options.out, name), text] as const,
+  );
+  try {
+    mkdirSync(options.out, { recursive: true });
+    for (const [path, text] of files) writeFileSync(path, text);
+  } catch (error) {
+    throw inputError(`cannot write: ${messageOf(error)}`, "name a folder you may write to", error);
+  }
+  return files.map(([path]) => path);
+}

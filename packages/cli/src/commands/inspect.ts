@@ -1,0 +1,73 @@
+/** @file `mpk inspect`: the Program and its plan, as text and as one HTML page. */
+import { inspectModel, type PlanView } from "@mpk/compiler";
+import { inputError, messageOf } from "@mpk/runtime";
+import type { Command } from "commander";
+import { writeFileSync } from "node:fs";
+import { planPage } from "../html.ts";
+import type { Io } from "../io.ts";
+import { bytes, reportText } from "../text.ts";
+import { compileOptions, withShape, type ShapeOptions } from "./shared.ts";
+
+const examples = `
+Examples:
+  $ mpk inspect path/to/checkpoint
+  $ mpk inspect config.json --sms 16 --html plan.html
+  $ mpk inspect plan.json --tasks           a saved plan, with every task`;
+
+interface Options extends ShapeOptions {
+  readonly html?: string;
+  readonly tasks?: boolean;
+  readonly json?: boolean;
+}
+
+export function inspectCommand(program: Command, io: Io): void {
+  const command = program
+    .command("inspect")
+    .description("show the Program and its plan: ops, tasks per SM, edges")
+    .argument("<model>", "checkpoint folder, config.json, model.ts, or a saved plan")
+    .option("--html <file>", "write one self-contained page instead of text")
+    .option("--tasks", "also list every task, SM by SM")
+    .option("--json", "print one JSON object")
+    .addHelpText("after", examples);
+  withShape(command).action(async (source: string, options: Options) => {
+    const { view, text } = await inspectModel(source, compileOptions(options));
+    if (options.html !== undefined) {
+      writePage(options.html, planPage(view, text));
+      io.stdout.write(`wrote ${options.html}\n`);
+    } else if (options.json === true) {
+      io.stdout.write(`${JSON.stringify({ ...view, program: text })}\n`);
+    } else {
+      io.stdout.write(`${text}\n${reportText(view.report)}\n${opsText(view)}`);
+      if (options.tasks === true) io.stdout.write(tasksText(view));
+    }
+  });
+}
+
+function writePage(path: string, page: string): void {
+  try {
+    writeFileSync(path, page);
+  } catch (error) {
+    throw inputError(`cannot write ${path}: ${messageOf(error)}`, "name a writable file", error);
+  }
+}
+
+function opsText(view: PlanView): string {
+  const lines = view.ops.map((op) => {
+    const before = view.edges.filter((edge) => edge.to === op.index && !edge.crossStep);
+    const from = before.map((edge) => edge.from).join(", ");
+    const work = op.tasks === 0
+      ? "view"
+      : `${op.tasks} tasks, ${op.tiles} tiles, ${bytes(op.streamedBytes)}`;
+    const waits = from === "" ? "" : `; after ${from} (${op.waits} events)`;
+    return `${String(op.index).padStart(4)}  ${op.kind.padEnd(10)} ${op.scope}: ${work}${waits}\n`;
+  });
+  return `ops, with the ops they wait for\n${lines.join("")}`;
+}
+
+function tasksText(view: PlanView): string {
+  const lines = Array.from({ length: view.report.sms }, (_, sm) => {
+    const tasks = view.tasks.filter((task) => task.sm === sm);
+    return `  SM ${sm}: ${tasks.map((t) => `${t.op}[${t.tileLo}..${t.tileHi})`).join(" ")}\n`;
+  });
+  return `\ntasks by SM, as op[tiles)\n${lines.join("")}`;
+}

@@ -1,0 +1,34 @@
+/** @file Options that several commands share, and how the compiler is called with them. */
+import { compile, type CompileOptions, type Compiled } from "@mpk/compiler";
+import type { Command } from "commander";
+import { wholeFrom } from "../arguments.ts";
+
+export interface ShapeOptions {
+  readonly target?: string;
+  readonly sms?: number;
+  readonly maxContext?: number;
+  readonly maxTokensPerStep?: number;
+}
+
+/** Adds the options that decide what is compiled. */
+export function withShape(command: Command): Command {
+  return command
+    .option("--target <name>", "GPU target, such as sm_90a (default), sm_80, sm_100")
+    .option("--sms <count>", "SMs to plan for (default: the target's usual GPU)", wholeFrom(1))
+    .option("--max-context <tokens>", "longest sequence (default: the model's, at most 4096)",
+      wholeFrom(1))
+    .option("--max-tokens-per-step <count>", "prompt tokens in one step (default 8)", wholeFrom(1));
+}
+
+export function compileOptions(options: ShapeOptions): CompileOptions {
+  const { target, sms, maxContext, maxTokensPerStep } = options;
+  return {
+    ...(target === undefined ? {} : { target }),
+    ...(sms === undefined ? {} : { sms }),
+    ...(maxContext === undefined ? {} : { maxContext }),
+    ...(maxTokensPerStep === undefined ? {} : { maxTokens: maxTokensPerStep }),
+  };
+}
+
+export const compileWith = (source: string, options: ShapeOptions): Promise<Compiled> =>
+  compile(source, compileOptions(options));

@@ -1,0 +1,121 @@
+/** @file Bad input: the message names the culprit, the exit code says whose turn it is. */
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterAll, expect, test } from "vitest";
+import { tinyConfig, writeCheckpoint, type Spoilt } from "../../compiler/test/checkpoint.ts";
+import { mpk } from "./io.ts";
+
+const dir = mkdtempSync(join(tmpdir(), "mpk-bad-"));
+afterAll(() => rmSync(dir, { recursive: true, force: true }));
+
+/** No stack trace, a fix, and the culprit by name. */
+async function expectRefused(args: readonly string[], message: RegExp, code = 2) {
+  const ran = await mpk(args);
+  expect(ran.err).toMatch(message);
+  expect(ran.err).toMatch(/^error: /);
+  expect(ran.err).toMatch(/\n {2}fix: \S/);
+  expect(ran.err).not.toMatch(/\n\s+at /);
+  expect(ran.code).toBe(code);
+}
+
+const without = (field: string) =>
+  Object.fromEntries(Object.entries(tinyConfig).filter(([name]) => name !== field));
+const q = "model.layers.1.self_attn.q_proj.weight";
+const zeros = (dtype: string, shape: readonly number[], elementBytes: number) => ({
+  dtype,
+  shape,
+  bytes: new Uint8Array(elementBytes * shape.reduce((a, b) => a * b, 1)),
+});
+
+const checkpoints: readonly [string, Spoilt, RegExp][] = [
+  ["no weights", { leaveOut: ["model.safetensors"] }, /no weights: neither model.safetensors/],
+  ["truncated weights", { cut: 9000 }, /model.safetensors: tensor ".*": .*truncated/],
+  ["a header cut off", { cut: 5 }, /model.safetensors: truncated: 8 bytes expected/],
+  [
+    "a wrong dtype",
+    { tensors: (good) => ({ ...good, [q]: zeros("I8", [32, 32], 1) }) },
+    /tensor "model.layers.1.self_attn.q_proj.weight": dtype is I8/,
+  ],
+  [
+    "a wrong shape",
+    { tensors: (good) => ({ ...good, [q]: zeros("BF16", [16, 32], 2) }) },
+    /"model.layers.1.self_attn.q_proj.weight".*\[16, 32\].*expected \[32, 32\]/,
+  ],
+  [
+    "a missing tensor",
+    { tensors: (good) => Object.fromEntries(Object.entries(good).filter(([n]) => n !== q)) },
+    /tensor "model.layers.1.self_attn.q_proj.weight" is missing/,
+  ],
+  ["no config.json", { leaveOut: ["config.json"] }, /config.json is missing/],
+  ["a config without sizes", { config: without("hidden_size") }, /config.json: hidden_size/],
+  [
+    "contradictory heads",
+    { config: { ...tinyConfig, num_key_value_heads: 3 } },
+    /num_key_value_heads: is 3/,
+  ],
+  [
+    "an unknown architecture",
+    { config: { ...tinyConfig, architectures: ["MambaForCausalLM"] } },
+    /unknown architecture "MambaForCausalLM"[^]*LlamaForCausalLM/,
+  ],
+];
+
+test.each(checkpoints)("%s", async (name, spoilt, message) => {
+  const folder = writeCheckpoint(join(dir, name.replaceAll(" ", "-")), spoilt);
+  await expectRefused(["run", folder, "--prompt-ids", "1,2", "--device", "virtual"], message);
+});
+
+const good = writeCheckpoint(join(dir, "good"));
+const runGood = (...args: string[]) => ["run", good, "--device", "virtual", ...args];
+const long = Array(64).fill(1).join(",");
+
+test.each<[string, readonly string[], RegExp]>([
+  ["no prompt", runGood(), /there is no prompt/],
+  ["two prompts", runGood("--prompt", "a", "--prompt-ids", "1"), /both given/],
+  ["an id out of range", runGood("--prompt-ids", "1,259"), /token 1 is 259, outside.*0\.\.258/],
+  ["a prompt longer than the context", runGood("--prompt-ids", long), /64 tokens.*holds 64/],
+  [
+    "a context longer than the model's",
+    runGood("--prompt-ids", "1", "--max-context", "65"),
+    /max_position_embeddings: is 64, a context of 65/,
+  ],
+  ["ids that are none", runGood("--prompt-ids", "1,x"), /--prompt-ids.*'1,x'.*token ids/],
+  ["half a token", runGood("--prompt-ids", "1", "--max-tokens", "0.5"), /whole number from 1/],
+  ["an unknown device", runGood("--prompt-ids", "1", "--device", "tpu"), /auto, cuda, virtual/],
+  ["an unknown option", ["compile", good, "--out", dir, "--traget", "sm_80"], /--traget/],
+  ["no such model", ["verify", join(dir, "nothing")], /nothing: no such file/],
+  ["an unknown target", ["compile", good, "--out", dir, "--target", "sm_50"], /"sm_50"/],
+  ["too many SMs", ["verify", good, "--sms", "300"], /--sms is 300/],
+  ["an unknown command", ["rnu"], /unknown command 'rnu'/],
+])("%s", async (_, args, message) => expectRefused(args, message));
+
+test("a model.ts that is broken, or exports something else, is named", async () => {
+  const write = (name: string, text: string) => {
+    writeFileSync(join(dir, name), text);
+    return ["verify", join(dir, name)];
+  };
+  await expectRefused(write("other.mjs", "export default 3;"), /default export is not a Program/);
+  await expectRefused(write("empty.mjs", ""), /default export is missing/);
+  await expectRefused(write("broken.mjs", "export default ("), /broken.mjs: /);
+  await expectRefused(write("config.json", "{"), /config.json: /);
+});
+
+test("what this machine lacks is no fault of the input: exit code 3", async () => {
+  await expectRefused(["run", good, "--prompt-ids", "1", "--device", "cuda"], /no CUDA driver/, 3);
+  await expectRefused(["compile", good, "--out", join(dir, "out"), "--build"], /no CUDA comp/, 3);
+});
+
+test("without a tokenizer a text prompt is refused, ids are not", async () => {
+  const bare = writeCheckpoint(join(dir, "bare"), { leaveOut: ["tokenizer.json"] });
+  const run = ["run", bare, "--device", "virtual", "--max-tokens", "2"];
+  await expectRefused([...run, "--prompt", "a"], /tokenizer.json is missing/);
+  expect(await mpk([...run, "--prompt-ids", "1,2"])).toMatchObject({ code: 0, err: "" });
+});
+
+test("a folder that cannot be written is named", async () => {
+  const file = join(dir, "file");
+  writeFileSync(file, "");
+  await expectRefused(["compile", good, "--out", join(file, "below")], /cannot write: .*file/);
+  expect(readFileSync(file, "utf8")).toBe("");
+});

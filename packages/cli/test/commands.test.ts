@@ -1,0 +1,71 @@
+/** @file compile, verify, inspect, doctor and help: what they print and write. */
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterAll, expect, test } from "vitest";
+import { tinyConfig } from "../../compiler/test/checkpoint.ts";
+import { mpk } from "./io.ts";
+
+const dir = mkdtempSync(join(tmpdir(), "mpk-commands-"));
+afterAll(() => rmSync(dir, { recursive: true, force: true }));
+const config = join(dir, "config.json");
+writeFileSync(config, JSON.stringify(tinyConfig));
+
+test("compile writes source, manifest and plan, and reports what the plan costs", async () => {
+  const out = join(dir, "out");
+  const args = ["compile", config, "--sms", "7", "--out", out];
+  const ran = await mpk([...args, "--json"]);
+  expect(ran).toMatchObject({ code: 0, err: "" });
+  const report = JSON.parse(ran.out);
+  expect(report).toMatchObject({ model: "llama", target: "sm_90a", sms: 7, maxContext: 64 });
+  expect(report.events).toBeLessThan(report.eventsBeforeFusion);
+  expect(report.handOffsPerStep).toBeGreaterThan(2 * 2);
+  // Every projection once, rows and columns padded to whole tiles and K blocks.
+  const weights = 2 * (2 * (64 * 32 + 32 * 32 + 96 * 32 + 32 * 64) + 272 * 32);
+  expect(report.streamedBytesPerStep).toBe(weights);
+  expect(report.floorMicros).toBeCloseTo((weights / 4.6e12) * 1e6, 6);
+  const manifest = JSON.parse(readFileSync(join(out, "manifest.json"), "utf8"));
+  expect(manifest).toMatchObject({ format: "mpk-manifest", launch: { blocks: 7 } });
+  expect(readFileSync(join(out, "kernel.cu"), "utf8")).toContain("mpk_decode");
+
+  const text = await mpk(args);
+  expect(text.out).toMatch(/hand-offs per step +\d+/);
+  expect(text.out).toMatch(/shared memory +[\d,]+ of [\d,]+ bytes/);
+
+  const verified = await mpk(["verify", config, "--sms", "7"]);
+  expect(verified).toMatchObject({ code: 0, err: "" });
+  expect(verified.out).toMatch(/on 7 SMs.*\n(law \d {2}holds .*\d.*\n){6}all laws hold/);
+});
+
+test("inspect shows the Program and its plan, as text and as one page", async () => {
+  const text = await mpk(["inspect", config, "--sms", "4", "--tasks"]);
+  expect(text).toMatchObject({ code: 0, err: "" });
+  expect(text.out).toContain("model.embed_tokens.weight");
+  expect(text.out).toMatch(/linear +layers\.1\.mlp: \d+ tasks/);
+  expect(text.out).toMatch(/SM 3: /);
+  const page = join(dir, "plan.html");
+  expect(await mpk(["inspect", config, "--sms", "4", "--html", page])).toMatchObject({ code: 0 });
+  const html = readFileSync(page, "utf8");
+  expect(html).not.toMatch(/\{\{|src=|href="http/);
+  const data = JSON.parse(/id="data">(.*?)<\/script>/s.exec(html)?.[1] ?? "");
+  expect(data).toMatchObject({ sms: 4 });
+  expect(data.tasks.length).toBeGreaterThan(data.ops.length);
+});
+
+test("doctor tells what is missing and what will be used", async () => {
+  const ran = await mpk(["doctor"]);
+  expect(ran).toMatchObject({ code: 0, err: "" });
+  expect(ran.out).toMatch(/^ok +Node +v\d+/m);
+  expect(ran.out).toMatch(/models run on /);
+  const json = JSON.parse((await mpk(["doctor", "--json"])).out);
+  expect(json.checks.map((check: { name: string }) => check.name)).toContain("NVRTC");
+});
+
+test("help has examples and the exit codes", async () => {
+  const help = await mpk(["--help"]);
+  expect(help.code).toBe(0);
+  expect(help.out).toMatch(/Exit codes:\n {2}0 .*\n {2}1 .*\n {2}2 .*\n {2}3 .*\n {2}130 /);
+  for (const command of ["run", "compile", "verify", "inspect", "doctor", "demo"]) {
+    expect((await mpk([command, "--help"])).out).toMatch(/Examples:\n {2}\$ mpk /);
+  }
+});
