@@ -4,46 +4,77 @@
  */
 import type { StreamLayout } from "@mpk/schedule";
 
-const laneBytes = 16;
+/** Columns of all chunks of a tile: K and its padding. */
+export const paddedColumns = ({ chunksPerTile, blocksPerChunk }: StreamLayout): number =>
+  chunksPerTile * blocksPerChunk * 32;
 
-/**
- * Adds a chunk's products to `sums` [16, tokens]: packed row r times x [tokens, k]. `firstColumn`:
- * K column of the chunk's first. Columns beyond k hold zeros and are left out.
- */
-export function addChunk(
-  layout: StreamLayout,
-  chunk: Uint8Array,
-  firstColumn: number,
-  x: Float32Array,
-  sums: Float64Array,
-): void {
-  const { k } = layout;
-  const tokens = x.length / k;
-  const weights = bf16Values(chunk);
-  const pairs = chunk.length / laneBytes;
-  for (let lane = 0; lane < pairs; lane++) {
-    const [g, q] = [(lane & 31) >> 2, lane & 3];
-    const [fragment, block] = [(lane >> 5) & 1, lane >> 6];
-    const column = firstColumn + 32 * block + 8 * q + 4 * fragment;
-    const width = Math.min(4, k - column);
-    for (let i = 0; i < width; i++) {
-      // A lane's eight numbers: rows g, g + 8 of columns 0, 1, then of columns 2, 3.
-      const at = lane * 8 + (i >> 1) * 4 + (i & 1);
-      const [upper, lower] = [weights[at] ?? 0, weights[at + 2] ?? 0];
-      for (let token = 0; token < tokens; token++) {
-        const value = x[token * k + column + i] ?? 0;
-        sums[g * tokens + token] = (sums[g * tokens + token] ?? 0) + upper * value;
-        sums[(g + 8) * tokens + token] = (sums[(g + 8) * tokens + token] ?? 0) + lower * value;
-      }
-    }
+/** x [tokens, k] as [tokens, paddedColumns], the padding zero. */
+export function padRows(layout: StreamLayout, x: Float32Array): Float32Array {
+  const padded = paddedColumns(layout);
+  if (padded === layout.k) return x;
+  const tokens = x.length / layout.k;
+  const out = new Float32Array(tokens * padded);
+  for (let token = 0; token < tokens; token++) {
+    out.set(x.subarray(token * layout.k, (token + 1) * layout.k), token * padded);
   }
+  return out;
 }
 
-/** Little-endian bf16 as float32. */
-function bf16Values(bytes: Uint8Array): Float32Array {
-  const words = new Uint32Array(bytes.length / 2);
-  for (let i = 0; i < words.length; i++) {
-    words[i] = ((bytes[2 * i] ?? 0) << 16) | ((bytes[2 * i + 1] ?? 0) << 24);
-  }
-  return new Float32Array(words.buffer);
+/** Numbers of a chunk. */
+const chunkNumbers = (layout: StreamLayout): number => layout.blocksPerChunk * 512;
+
+/**
+ * A function that adds a chunk's products to `sums` [16, tokens]: packed row r times
+ * x [tokens, paddedColumns]. `firstColumn`: K column of the chunk's first. Sums are float64.
+ */
+export function chunkAdder(
+  layout: StreamLayout,
+  x: Float32Array,
+): (chunk: Uint8Array, firstColumn: number, sums: Float64Array) => void {
+  const columns = paddedColumns(layout);
+  const tokens = x.length / columns;
+  const decode = bf16Decoder(chunkNumbers(layout));
+  return (chunk, firstColumn, sums) => {
+    const w = decode(chunk);
+    // No destructuring here: it would allocate in the innermost loops.
+    for (let at = 0; at < w.length; at += 8) {
+      const lane = at >> 3;
+      const row = (lane & 31) >> 2;
+      const column = firstColumn + 32 * (lane >> 6) + 8 * (lane & 3) + 4 * ((lane >> 5) & 1);
+      for (let token = 0; token < tokens; token++) {
+        const from = token * columns + column;
+        const x0 = x[from] ?? 0;
+        const x1 = x[from + 1] ?? 0;
+        const x2 = x[from + 2] ?? 0;
+        const x3 = x[from + 3] ?? 0;
+        // A lane's eight numbers: rows g, g + 8 of columns 0, 1, then of columns 2, 3.
+        const upper = (w[at] ?? 0) * x0 + (w[at + 1] ?? 0) * x1;
+        const lower = (w[at + 2] ?? 0) * x0 + (w[at + 3] ?? 0) * x1;
+        const upperAt = row * tokens + token;
+        const lowerAt = upperAt + 8 * tokens;
+        const more = (w[at + 4] ?? 0) * x2 + (w[at + 5] ?? 0) * x3;
+        sums[upperAt] = (sums[upperAt] ?? 0) + (upper + more);
+        const rest = (w[at + 6] ?? 0) * x2 + (w[at + 7] ?? 0) * x3;
+        sums[lowerAt] = (sums[lowerAt] ?? 0) + (lower + rest);
+      }
+    }
+  };
+}
+
+/**
+ * Little-endian bf16 as float32, `count` numbers, in a buffer that the next call writes again.
+ * Reads 16-bit words, as every platform that Node runs models on is little-endian.
+ */
+function bf16Decoder(count: number): (bytes: Uint8Array) => Float32Array {
+  const words = new Uint32Array(count);
+  const floats = new Float32Array(words.buffer);
+  return (bytes) => {
+    if (bytes.length !== 2 * count) {
+      throw new RangeError(`a chunk of this layout has ${2 * count} bytes, got ${bytes.length}`);
+    }
+    const aligned = bytes.byteOffset % 2 === 0 ? bytes : bytes.slice();
+    const bits = new Uint16Array(aligned.buffer, aligned.byteOffset, count);
+    for (let i = 0; i < count; i++) words[i] = (bits[i] ?? 0) << 16;
+    return floats;
+  };
 }

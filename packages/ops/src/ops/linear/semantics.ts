@@ -157,8 +157,11 @@ export function multiply(x: Float32Array, w: Float32Array, n: number, k: number)
     const wAt = j * k;
     for (let row = 0; row < rows; row++) {
       const xAt = row * k;
-      let [a, b, c, d] = [0, 0, 0, 0];
       // Four sums, so that the processor need not wait for each addition.
+      let a = 0;
+      let b = 0;
+      let c = 0;
+      let d = 0;
       for (let i = 0; i < even; i += 4) {
         a += (x[xAt + i] ?? 0) * (w[wAt + i] ?? 0);
         b += (x[xAt + i + 1] ?? 0) * (w[wAt + i + 1] ?? 0);

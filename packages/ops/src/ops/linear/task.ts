@@ -6,7 +6,7 @@ import { inputAt, isVector } from "../../shared/shapes.ts";
 import { readFloats, readVector, writeResult } from "../../shared/tasks.ts";
 import { inputColumns, outputColumns, tileInterval } from "../../shared/tiles.ts";
 import type { Interval } from "../../shared/tiles.ts";
-import { addChunk } from "./chunks.ts";
+import { chunkAdder, padRows } from "./chunks.ts";
 import { linearInputs, linearPrologue } from "./semantics.ts";
 import type { LinearAttrs } from "./semantics.ts";
 import { tileWidth } from "./tiling.ts";
@@ -33,12 +33,13 @@ function* multiplyGroup(
 ): Generator<void, Float64Array[], void> {
   const { chunksPerTile, chunksPerSlice, blocksPerChunk, k } = layout;
   const sums = Array.from({ length: tiles }, () => new Float64Array((16 * x.length) / k));
+  const add = chunkAdder(layout, padRows(layout, x));
   for (let slice = 0; slice < chunksPerTile; slice += chunksPerSlice) {
     const end = Math.min(chunksPerTile, slice + chunksPerSlice);
     for (const tile of sums) {
       for (let chunk = slice; chunk < end; chunk++) {
         yield;
-        addChunk(layout, ctx.nextChunk(), chunk * blocksPerChunk * 32, x, tile);
+        add(ctx.nextChunk(), chunk * blocksPerChunk * 32, tile);
       }
     }
   }

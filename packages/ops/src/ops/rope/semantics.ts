@@ -119,8 +119,10 @@ export function rotation(position: number, frequencies: Float32Array): Float32Ar
 export function rotateHead(x: Float32Array, start: number, turn: Float32Array): void {
   const half = turn.length / 2;
   for (let i = 0; i < half; i++) {
-    const [cos, sin] = [turn[2 * i] ?? 0, turn[2 * i + 1] ?? 0];
-    const [a, b] = [x[start + i] ?? 0, x[start + half + i] ?? 0];
+    const cos = turn[2 * i] ?? 0;
+    const sin = turn[2 * i + 1] ?? 0;
+    const a = x[start + i] ?? 0;
+    const b = x[start + half + i] ?? 0;
     x[start + i] = f(a * cos) - f(b * sin);
     x[start + half + i] = f(b * cos) + f(a * sin);
   }
