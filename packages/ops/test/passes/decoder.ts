@@ -20,6 +20,8 @@ export interface DecoderForm {
   readonly roundResidual: boolean;
   readonly bias: "none" | "all" | "query";
   readonly biasType: "f32" | "bf16";
+  /** Gate, up, down and the attention's output have biases too. */
+  readonly otherBiases: boolean;
   readonly qkNorm: boolean;
   readonly rope: boolean;
   readonly window: number | null;
@@ -51,6 +53,7 @@ export const plainForm: DecoderForm = {
   roundResidual: false,
   bias: "none",
   biasType: "bf16",
+  otherBiases: false,
   qkNorm: false,
   rope: true,
   window: null,
@@ -80,6 +83,7 @@ export const decoderForms: fc.Arbitrary<DecoderForm> = fc.record<DecoderForm>({
   roundResidual: fc.boolean(),
   bias: fc.constantFrom("none", "all", "query"),
   biasType: fc.constantFrom("f32", "bf16"),
+  otherBiases: fc.boolean(),
   qkNorm: fc.boolean(),
   rope: fc.boolean(),
   window: fc.constantFrom(null, 1, 3),
@@ -130,6 +134,11 @@ function writerOf(b: ProgramBuilder, form: DecoderForm) {
     bias(x: ValueId, name: string): ValueId {
       return map("a0 + a1", [x, weight(`${name}.bias`, [columns(x)], form.biasType)]);
     },
+    /** A linear with its bias if the form has biases beyond those of q, k and v. */
+    project(x: ValueId, name: string, n: number): ValueId {
+      const y = this.linear(x, name, n);
+      return form.otherBiases ? this.bias(y, name) : y;
+    },
     residual(x: ValueId, y: ValueId): ValueId {
       const sum = map("a0 + a1", [x, form.allReduce ? op("allReduce", [y], { reduce: "sum" }) : y]);
       return form.roundResidual ? cast(sum) : sum;
@@ -164,15 +173,15 @@ function attention(b: ProgramBuilder, w: Writer, form: DecoderForm, h: ValueId, 
   const attrs = { heads, kvHeads, headDim, scale, window, qkNorm: null, rope: null };
   const inputs = [q, k, v, positions];
   const [y] = b.op({ kind: "attention", inputs, states: [kv], attrs, scope: "attn" });
-  return w.linear(form.casts === "shared" ? w.cast(y!) : y!, "o", form.hidden);
+  return w.project(form.casts === "shared" ? w.cast(y!) : y!, "o", form.hidden);
 }
 
 function mlp(w: Writer, form: DecoderForm, h: ValueId): ValueId {
   const down = (x: ValueId): ValueId =>
-    w.linear(form.casts === "shared" ? w.cast(x) : x, "down", form.hidden);
-  const gate = w.linear(h, "gate", form.ffn);
+    w.project(form.casts === "shared" ? w.cast(x) : x, "down", form.hidden);
+  const gate = w.project(h, "gate", form.ffn);
   if (form.gate === "none") return down(w.map("max(a0, 0)", [gate]));
-  const up = w.linear(h, "up", form.ffn);
+  const up = w.project(h, "up", form.ffn);
   switch (form.gate) {
     case "one op":
       return down(w.map("a1 * (a0 * sigmoid(a0))", [gate, up]));

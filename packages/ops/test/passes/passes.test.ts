@@ -1,39 +1,17 @@
 /** @file Passes keep what a Program computes, and leave a decoder layer with five ops. */
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { createInterpreter, defaultPasses, runPasses, verifyProgram } from "@mpk/ir";
-import type { Pass, Precision, Program, StepResult } from "@mpk/ir";
+import { defaultPasses, runPasses, verifyProgram } from "@mpk/ir";
+import type { Pass, Program } from "@mpk/ir";
 import { semanticsTable } from "../../src/semantics.ts";
-import { buildDecoder, decoderForms, plainForm, randomWeights } from "./decoder.ts";
+import { buildDecoder, decoderForms, plainForm } from "./decoder.ts";
 import type { DecoderForm } from "./decoder.ts";
+import { expectSameResults } from "./same.ts";
 
 const prompts = fc.record({
   seed: fc.integer(),
   ids: fc.array(fc.nat(), { minLength: 4, maxLength: 8 }),
 });
-
-/** Outputs of three steps: a prompt of two tokens, then one token at a time, then the rest. */
-function run(program: Program, seed: number, ids: readonly number[], precision: Precision) {
-  const vocabulary = Number(program.values.find((v) => v.name === "embed.weight")?.type.shape[0]);
-  const weights = randomWeights(program, seed);
-  const interpreter = createInterpreter(program, semanticsTable, { weights, precision });
-  const tokens = ids.map((id) => id % vocabulary);
-  const steps = [tokens.slice(0, 2), tokens.slice(2, 3), tokens.slice(3, 7)];
-  return steps.map((step) => interpreter.step({ ids: step }).outputs);
-}
-
-function expectSame(before: readonly StepResult["outputs"][], after: typeof before): void {
-  before.forEach((outputs, step) => {
-    expect(Object.keys(after[step]!)).toEqual(Object.keys(outputs));
-    for (const [name, expected] of Object.entries(outputs)) {
-      const got = after[step]![name]!;
-      expect(got.shape).toEqual(expected.shape);
-      const norm = Math.hypot(...expected.data);
-      const error = Math.hypot(...got.data.map((x, i) => x - expected.data[i]!));
-      expect(error, `${name} in step ${step}`).toBeLessThanOrEqual(1e-5 * norm);
-    }
-  });
-}
 
 describe("each pass keeps every step's results, with and without rounding", () => {
   // Ordinary programs and those that earlier passes made.
@@ -46,9 +24,7 @@ describe("each pass keeps every step's results, with and without rounding", () =
       const after = runPasses(before, semanticsTable, [pass]);
       if (after === before) return;
       changed++;
-      for (const precision of ["f32", "bf16"] as const) {
-        expectSame(run(before, seed, ids, precision), run(after, seed, ids, precision));
-      }
+      expectSameResults(before, after, seed, ids);
     }), { numRuns: 60 });
     expect(changed).toBeGreaterThan(5);
   });
@@ -57,9 +33,7 @@ describe("each pass keeps every step's results, with and without rounding", () =
     fc.assert(fc.property(decoderForms, prompts, (form, { seed, ids }) => {
       const before = buildDecoder(form);
       const after = runPasses(before, semanticsTable);
-      for (const precision of ["f32", "bf16"] as const) {
-        expectSame(run(before, seed, ids, precision), run(after, seed, ids, precision));
-      }
+      expectSameResults(before, after, seed, ids);
     }), { numRuns: 120 });
   });
 
@@ -83,6 +57,7 @@ describe("a decoder layer is five ops", () => {
     ["plain", {}],
     ["with biases", { bias: "all" }],
     ["with float32 biases and q/k norm", { bias: "all", biasType: "f32", qkNorm: true }],
+    ["with biases everywhere", { bias: "all", otherBiases: true, gate: "two ops" }],
     ["with layer norm", { norm: "layer" }],
     ["with a cast for each projection", { casts: "each", gate: "two ops" }],
     ["without casts", { casts: "none", gate: "three ops" }],
