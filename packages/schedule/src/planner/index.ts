@@ -11,7 +11,7 @@ import { planEvents } from "./events.ts";
 import { planMemory } from "./memory.ts";
 import { executionOrder, resolveOps } from "./nodes.ts";
 import type { OpClass } from "./nodes.ts";
-import { chooseRing, layoutOf, longestK } from "./ring.ts";
+import { chooseRing, contractionLengths, layoutOf } from "./ring.ts";
 import type { RingOptions } from "./ring.ts";
 import { planStreams } from "./streams.ts";
 import { resolveViews } from "./views.ts";
@@ -44,7 +44,7 @@ export function plan(
   const resolved = resolveViews(program, nodes);
   const classes = new Set(nodes.map((node) => node.cls));
   const { maxTokens, maxContext } = program.limits;
-  const ring = chooseRing(machine, maxTokens, longestK(classes), options);
+  const ring = chooseRing(machine, maxTokens, contractionLengths(classes), options);
   const byClass = new Map<OpClass, StreamLayout | null>();
   for (const cls of classes) byClass.set(cls, layoutOf(cls, ring));
   const layouts = nodes.map((node) => byClass.get(node.cls) ?? null);

@@ -11,13 +11,11 @@ const defaultWarps = 8;
 /** 8 KiB chunks were measured faster than 4 KiB and equal to 16 KiB. */
 const defaultStageBytes = 8192;
 /** Barriers, the step descriptor and reduction scratch of the kernel. */
-export const sharedReserveBytes = 4096;
+export const sharedReserveBytes = 2048;
 /** Beyond 24 stages (192 KiB) nothing was measured to be gained. */
 const mostStages = 24;
 /** 40 KiB in flight read at 97.5 % of the bandwidth and keep hand-offs fast. */
 const defaultInFlight = 5;
-/** More tiles share one pass over a sliced activation; beyond four the gain is small. */
-const mostPartialTiles = 4;
 /** Rows of one tile, those of mma.m16n8k16. */
 const tileRows = 16;
 
@@ -30,7 +28,7 @@ export interface RingOptions {
   readonly stages?: number;
   /** Chunks the producer keeps in flight; default 5 (40 KiB). */
   readonly maxInFlight?: number;
-  /** Shared memory left to the kernel's own use; default 4096. */
+  /** Shared memory left to the kernel's own use; default 2048. */
   readonly reserveBytes?: number;
 }
 
@@ -39,66 +37,78 @@ function activationBytesFor(k: number, tokens: number): number {
   return roundUp(tokens * (2 * k + 64), 64);
 }
 
-/** The longest contraction of a program, found by asking packings with an unlimited budget. */
-export function longestK(classes: Iterable<OpClass>): number {
+/** The lengths of a program's contractions, found by asking packings with an unlimited budget. */
+export function contractionLengths(classes: Iterable<OpClass>): readonly number[] {
   const budget: PackingBudget = {
     activationBytes: 2 ** 30, partialBytes: 2 ** 30, chunkBytes: defaultStageBytes,
     consumerWarps: defaultWarps,
   };
-  let longest = 0;
+  const lengths = new Set<number>();
   for (const { schedule, instance } of classes) {
     const layout = schedule.packing.stream(instance, budget);
-    if (layout !== null) longest = Math.max(longest, layout.k);
+    if (layout !== null) lengths.add(layout.k);
   }
-  return longest;
+  return [...lengths];
 }
 
 /**
- * The largest ring (at most 24 stages) beside which one token's longest activation and one
- * tile's partial sums fit twice; then as many tiles of partial sums as still fit, up to four;
- * then activations, up to all tokens'. If no ring leaves room for one token's longest activation,
- * the smallest ring with whatever is left: activations then pass in K slices even for one token.
- * Throws `PlanError` when not even that leaves room for 64 columns a token.
+ * The largest ring (at most 24 stages) beside which one token's longest activation and one tile's
+ * partial sums twice fit. Then up to four tiles of partial sums (more share one pass over sliced
+ * activations, but the gain is small): as many as let most contractions hold all tokens'
+ * activations at once. Activations get the rest, up to all they can use. If no ring leaves room
+ * for one token's longest activation, the smallest ring with whatever is left: activations then
+ * pass in K slices even for one token.
+ *
+ * Throws `PlanError` for options that make no ring, and when not even 64 columns a token fit.
  */
 export function chooseRing(
   machine: Machine,
   maxTokens: number,
-  longest: number,
+  lengths: readonly number[],
   options: RingOptions = {},
 ): RingSpec {
-  const reserve = options.reserveBytes ?? sharedReserveBytes;
   const { consumerWarps = defaultWarps, stageBytes = defaultStageBytes } = options;
-  const maxInFlight = options.maxInFlight ?? defaultInFlight;
+  const { reserveBytes = sharedReserveBytes, maxInFlight = defaultInFlight } = options;
   const tileBytes = consumerWarps * tileRows * maxTokens * 4;
-  const least = activationBytesFor(longest, 1);
-  const most = activationBytesFor(longest, maxTokens);
-  const fits = Math.floor((machine.sharedBytes - reserve) / stageBytes);
+  const longest = Math.max(0, ...lengths);
+  const fits = Math.floor((machine.sharedBytes - reserveBytes) / stageBytes);
   const largest = Math.floor(Math.min(fits, mostStages) / consumerWarps) * consumerWarps;
   const smallest = Math.ceil((maxInFlight + 1) / consumerWarps) * consumerWarps;
-  const from = options.stages ?? largest;
-  const to = options.stages ?? smallest;
-  const spec = (stages: number, activationBytes: number, tiles: number): RingSpec => ({
-    stages, stageBytes, consumerWarps, maxInFlight, activationBytes,
+  const [from, to] = [options.stages ?? largest, options.stages ?? smallest];
+  checkOptions(consumerWarps, maxInFlight, to);
+  const roomFor = (stages: number, tiles: number): number => {
+    const taken = reserveBytes + stages * stageBytes + 2 * tiles * tileBytes;
+    return Math.floor((machine.sharedBytes - taken) / 64) * 64;
+  };
+  const whole = (room: number): number =>
+    lengths.filter((k) => activationBytesFor(k, maxTokens) <= room).length;
+  const spec = (stages: number, tiles: number): RingSpec => ({
+    stages, stageBytes, consumerWarps, maxInFlight,
+    activationBytes: Math.min(roomFor(stages, tiles), activationBytesFor(longest, maxTokens)),
     partialBytes: tiles * tileBytes,
   });
-  const roomAt = (stages: number, tiles: number): number =>
-    Math.floor((machine.sharedBytes - reserve - stages * stageBytes - 2 * tiles * tileBytes) / 64) *
-    64;
   for (let stages = from; stages >= to; stages -= consumerWarps) {
-    for (let tiles = mostPartialTiles; tiles >= 1; tiles--) {
-      const room = roomAt(stages, tiles);
-      if (room >= least) return spec(stages, Math.min(room, most), tiles);
-    }
+    const tiles = [4, 3, 2, 1].filter((n) => roomFor(stages, n) >= activationBytesFor(longest, 1));
+    tiles.sort((a, b) => whole(roomFor(stages, b)) - whole(roomFor(stages, a)) || b - a);
+    if (tiles[0] !== undefined) return spec(stages, tiles[0]);
   }
-  const room = roomAt(to, 1);
-  if (room < activationBytesFor(64, maxTokens)) {
+  if (roomFor(to, 1) < activationBytesFor(64, maxTokens)) {
     throw new PlanError(
       `machine ${machine.name}: ${machine.sharedBytes} bytes of shared memory per SM hold no ring ` +
         `of ${to} stages of ${stageBytes} bytes beside activations of ${maxTokens} tokens; ` +
         `lower maxTokens`,
     );
   }
-  return spec(to, room, 1);
+  return spec(to, 1);
+}
+
+function checkOptions(consumerWarps: number, maxInFlight: number, stages: number): void {
+  const isGood = stages > maxInFlight && stages % consumerWarps === 0 && maxInFlight >= 1;
+  if (isGood) return;
+  throw new PlanError(
+    `ring options: ${stages} stages must be more than the ${maxInFlight} chunks in flight and a ` +
+      `multiple of the ${consumerWarps} consumer warps`,
+  );
 }
 
 /** A class's stream layout under a ring. Throws `PlanError` when a chunk exceeds a stage. */
