@@ -16,3 +16,6 @@ export { createVirtualGpu } from "./virtual/index.ts";
 export type { RunRequest, RunStep, VirtualGpu, VirtualGpuOptions } from "./virtual/index.ts";
 export { VirtualGpuError } from "./virtual/errors.ts";
 export type { HangReport } from "./virtual/errors.ts";
+export { savePlan } from "./save.ts";
+export { loadPlan, PlanFormatError } from "./load.ts";
+export { diffPlans } from "./diff.ts";
