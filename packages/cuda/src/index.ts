@@ -3,5 +3,6 @@ export * from "./body.ts";
 export { type Emitted, type EmitOptions, emit } from "./emit.ts";
 export { floatLiteral, printExpression } from "./expression.ts";
 export { type Instruction, type Run, roll, unroll, Word } from "./instructions.ts";
+export { emitLauncher, type LauncherFile } from "./launcher/launcher.ts";
 export * from "./manifest.ts";
 export { findTarget, sharedReserveBytes, type Target, targets } from "./targets.ts";
