@@ -15,7 +15,7 @@ export interface Io {
 
 const output = (stream: NodeJS.WriteStream): Output => ({
   write: (text) => void stream.write(text),
-  isTTY: Boolean(stream.isTTY),
+  isTTY: stream.isTTY,
 });
 
 /**
