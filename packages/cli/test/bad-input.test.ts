@@ -98,6 +98,7 @@ test("a model.ts that is broken, or exports something else, is named", async () 
   await expectRefused(write("other.mjs", "export default 3;"), /default export is not a Program/);
   await expectRefused(write("empty.mjs", ""), /default export is missing/);
   await expectRefused(write("broken.mjs", "export default ("), /broken.mjs: /);
+  await expectRefused(write("plan.json", '{"format": "mpk-plan"}'), /plan.json: /);
   await expectRefused(write("config.json", "{"), /config.json: /);
 });
 

@@ -12,8 +12,8 @@ const config = join(dir, "config.json");
 writeFileSync(config, JSON.stringify(tinyConfig));
 
 test("compile writes source, manifest and plan, and reports what the plan costs", async () => {
-  const out = join(dir, "out");
-  const args = ["compile", config, "--sms", "7", "--out", out];
+  const [out, plan] = [join(dir, "out"), join(dir, "saved.json")];
+  const args = ["compile", config, "--sms", "7", "--out", out, "--save-plan", plan];
   const ran = await mpk([...args, "--json"]);
   expect(ran).toMatchObject({ code: 0, err: "" });
   const report = JSON.parse(ran.out);
@@ -31,10 +31,25 @@ test("compile writes source, manifest and plan, and reports what the plan costs"
   const text = await mpk(args);
   expect(text.out).toMatch(/hand-offs per step +\d+/);
   expect(text.out).toMatch(/shared memory +[\d,]+ of [\d,]+ bytes/);
+  expect(text.out).toContain(`wrote ${plan}`);
 
-  const verified = await mpk(["verify", config, "--sms", "7"]);
+  const verified = await mpk(["verify", plan]);
   expect(verified).toMatchObject({ code: 0, err: "" });
   expect(verified.out).toMatch(/on 7 SMs.*\n(law \d {2}holds .*\d.*\n){6}all laws hold/);
+});
+
+test("verify exits with 1 on a broken plan and shows the smallest schedule", async () => {
+  const file = join(dir, "broken.json");
+  await mpk(["compile", config, "--sms", "4", "--out", join(dir, "o"), "--save-plan", file]);
+  const plan = JSON.parse(readFileSync(file, "utf8"));
+  plan.events.threshold[0]++;
+  writeFileSync(file, JSON.stringify(plan));
+  const ran = await mpk(["verify", file]);
+  expect(ran.code).toBe(1);
+  expect(ran.out).toMatch(/law \d {2}VIOLATED/);
+  expect(ran.out).toMatch(/smallest violating schedule:\n {2}SM \d+: task \d+/);
+  const json = JSON.parse((await mpk(["verify", file, "--json"])).out);
+  expect(json.ok).toBe(false);
 });
 
 test("inspect shows the Program and its plan, as text and as one page", async () => {
@@ -50,6 +65,17 @@ test("inspect shows the Program and its plan, as text and as one page", async ()
   const data = JSON.parse(/id="data">(.*?)<\/script>/s.exec(html)?.[1] ?? "");
   expect(data).toMatchObject({ sms: 4 });
   expect(data.tasks.length).toBeGreaterThan(data.ops.length);
+});
+
+test("inspect --diff shows what two plans do differently", async () => {
+  const [a, b] = ["3", "4"].map((sms) => join(dir, `plan-${sms}.json`));
+  for (const [sms, file = ""] of [["3", a], ["4", b]] as const) {
+    const args = ["--sms", sms, "--out", join(dir, "o"), "--save-plan", file];
+    expect(await mpk(["compile", config, ...args])).toMatchObject({ code: 0 });
+  }
+  const other = await mpk(["inspect", a ?? "", "--diff", b ?? ""]);
+  expect(other.out).toMatch(/machine: [^]*- sms: 3\n[^]*[+] sms: 4/);
+  expect((await mpk(["inspect", a ?? "", "--diff", a ?? ""])).out).toBe("the plans are equal\n");
 });
 
 test("doctor tells what is missing and what will be used", async () => {

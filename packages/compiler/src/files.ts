@@ -1,8 +1,9 @@
-/** @file What compiling leaves on disk, and how a plan is shown and verified. */
+/** @file What compiling leaves on disk, and what is read back from there: sources, saved plans. */
+import { closeSync, existsSync, openSync, readFileSync, readSync, statSync } from "node:fs";
 import { printProgram } from "@mpk/ir";
 import { scheduleTable } from "@mpk/ops";
-import { inputError, kernelResources, type KernelResources } from "@mpk/runtime";
-import { verify, type Plan, type VerifyReport } from "@mpk/schedule";
+import { inputError, kernelResources, messageOf, type KernelResources } from "@mpk/runtime";
+import { diffPlans, loadPlan, verify, type Plan, type VerifyReport } from "@mpk/schedule";
 import { planModel, type Compiled, type CompileOptions } from "./compile.ts";
 import { viewPlan, type PlanView } from "./inspect.ts";
 import type { ModelSource } from "./load.ts";
@@ -16,12 +17,45 @@ export function compileFiles(compiled: Compiled): Readonly<Record<string, string
   return { "kernel.cu": source, "manifest.json": `${JSON.stringify(manifest, null, 1)}\n` };
 }
 
-/** Verifies a model's plan; violations are a result, not an error. */
+const planStart = /^\s*\{\s*"format"\s*:\s*"mpk-plan"/;
+
+/** Whether a path is a saved plan: it says so in its first bytes. */
+function isPlanFile(path: string): boolean {
+  if (!existsSync(path) || !statSync(path).isFile()) return false;
+  const fd = openSync(path, "r");
+  try {
+    const head = Buffer.alloc(64);
+    return planStart.test(head.toString("utf8", 0, readSync(fd, head)));
+  } finally {
+    closeSync(fd);
+  }
+}
+
+/** Reads a saved plan as untrusted input. @throws MpkError naming the file. */
+export function readPlan(path: string): Plan {
+  try {
+    return loadPlan(readFileSync(path, "utf8"));
+  } catch (error) {
+    throw inputError(
+      `${path}: ${messageOf(error)}`,
+      "save it again with `mpk compile --save-plan`",
+      error,
+    );
+  }
+}
+
+/** The Plan of a saved plan or of a model. */
+async function planOf(source: ModelSource, options: CompileOptions): Promise<Plan> {
+  if (typeof source === "string" && isPlanFile(source)) return readPlan(source);
+  return (await planModel(source, options)).plan;
+}
+
+/** Verifies a saved plan, or that of a model; violations are a result, not an error. */
 export async function verifyModel(
   source: ModelSource,
   options: CompileOptions = {},
 ): Promise<{ readonly plan: Plan; readonly verification: VerifyReport }> {
-  const { plan } = await planModel(source, options);
+  const plan = await planOf(source, options);
   return { plan, verification: verify(plan, scheduleTable) };
 }
 
@@ -30,8 +64,17 @@ export async function inspectModel(
   source: ModelSource,
   options: CompileOptions = {},
 ): Promise<{ readonly view: PlanView; readonly text: string }> {
-  const { plan } = await planModel(source, options);
+  const plan = await planOf(source, options);
   return { view: viewPlan(plan), text: printProgram(plan.program) };
+}
+
+/** What differs between two plans, or those of two models, as lines; none where they are equal. */
+export async function diffModels(
+  a: ModelSource,
+  b: ModelSource,
+  options: CompileOptions = {},
+): Promise<readonly string[]> {
+  return diffPlans(await planOf(a, options), await planOf(b, options));
 }
 
 /** Builds the kernel with nvcc, for its registers and spills. */

@@ -8,3 +8,4 @@ export * from "./machine.ts";
 export * from "./open.ts";
 export * from "./report.ts";
 export type { Plan, VerifyReport, LawReport, Violation } from "@mpk/schedule";
+export { savePlan } from "@mpk/schedule";

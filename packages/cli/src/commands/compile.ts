@@ -1,5 +1,5 @@
 /** @file `mpk compile`: writes the kernel, its Manifest, header and launcher; prints the report. */
-import { buildForReport, compileFiles, type Compiled } from "@mpk/compiler";
+import { buildForReport, compileFiles, savePlan, type Compiled } from "@mpk/compiler";
 import { inputError, messageOf } from "@mpk/runtime";
 import type { Command } from "commander";
 import { mkdirSync, writeFileSync } from "node:fs";
@@ -10,6 +10,7 @@ import { compileWith, withShape, type ShapeOptions } from "./shared.ts";
 
 interface Options extends ShapeOptions {
   readonly out: string;
+  readonly savePlan?: string;
   readonly build?: boolean;
   readonly json?: boolean;
 }
@@ -18,7 +19,7 @@ const examples = `
 Examples:
   $ mpk compile path/to/checkpoint --out build
   $ mpk compile config.json --target sm_80 --sms 108 --out build
-  $ mpk compile model.ts --out build
+  $ mpk compile model.ts --out build --save-plan plan.json
   $ mpk compile config.json --out build --build      also build it: registers, spills`;
 
 export function compileCommand(program: Command, io: Io): void {
@@ -27,6 +28,7 @@ export function compileCommand(program: Command, io: Io): void {
     .description("compile a model to kernel.cu, manifest.json, a C header and a launcher")
     .argument("<model>", "checkpoint folder, config.json or model.ts (no weights are needed)")
     .requiredOption("--out <folder>", "where to write the files")
+    .option("--save-plan <file>", "also save the plan, for `mpk verify` and `mpk inspect`")
     .option("--build", "also build the kernel with nvcc: registers and spills")
     .option("--json", "print one JSON object")
     .addHelpText("after", examples);
@@ -51,6 +53,7 @@ function writeAll(compiled: Compiled, options: Options): readonly string[] {
   const files = Object.entries(compileFiles(compiled)).map(
     ([name, text]) => [join(options.out, name), text] as const,
   );
+  if (options.savePlan !== undefined) files.push([options.savePlan, savePlan(compiled.plan)]);
   try {
     mkdirSync(options.out, { recursive: true });
     for (const [path, text] of files) writeFileSync(path, text);

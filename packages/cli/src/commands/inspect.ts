@@ -1,5 +1,5 @@
 /** @file `mpk inspect`: the Program and its plan, as text and as one HTML page. */
-import { inspectModel, type PlanView } from "@mpk/compiler";
+import { diffModels, inspectModel, type PlanView } from "@mpk/compiler";
 import { inputError, messageOf } from "@mpk/runtime";
 import type { Command } from "commander";
 import { writeFileSync } from "node:fs";
@@ -12,11 +12,13 @@ const examples = `
 Examples:
   $ mpk inspect path/to/checkpoint
   $ mpk inspect config.json --sms 16 --html plan.html
-  $ mpk inspect plan.json --tasks           a saved plan, with every task`;
+  $ mpk inspect plan.json --tasks           a saved plan, with every task
+  $ mpk inspect old.json --diff new.json    what two plans do differently`;
 
 interface Options extends ShapeOptions {
   readonly html?: string;
   readonly tasks?: boolean;
+  readonly diff?: string;
   readonly json?: boolean;
 }
 
@@ -27,9 +29,15 @@ export function inspectCommand(program: Command, io: Io): void {
     .argument("<model>", "checkpoint folder, config.json, model.ts, or a saved plan")
     .option("--html <file>", "write one self-contained page instead of text")
     .option("--tasks", "also list every task, SM by SM")
+    .option("--diff <other>", "print what differs from another model or saved plan instead")
     .option("--json", "print one JSON object")
     .addHelpText("after", examples);
   withShape(command).action(async (source: string, options: Options) => {
+    if (options.diff !== undefined) {
+      const lines = await diffModels(source, options.diff, compileOptions(options));
+      io.stdout.write(lines.length === 0 ? "the plans are equal\n" : `${lines.join("\n")}\n`);
+      return;
+    }
     const { view, text } = await inspectModel(source, compileOptions(options));
     if (options.html !== undefined) {
       writePage(options.html, planPage(view, text));
