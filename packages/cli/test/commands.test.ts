@@ -27,6 +27,9 @@ test("compile writes source, manifest and plan, and reports what the plan costs"
   const manifest = JSON.parse(readFileSync(join(out, "manifest.json"), "utf8"));
   expect(manifest).toMatchObject({ format: "mpk-manifest", launch: { blocks: 7 } });
   expect(readFileSync(join(out, "kernel.cu"), "utf8")).toContain("mpk_decode");
+  for (const name of ["mpk.h", "mpk_launcher.cpp", "mpk_model.h"]) {
+    expect(report.files).toContain(join(out, name));
+  }
 
   const text = await mpk(args);
   expect(text.out).toMatch(/hand-offs per step +\d+/);

@@ -1,5 +1,6 @@
 /** @file What compiling leaves on disk, and what is read back from there: sources, saved plans. */
 import { closeSync, existsSync, openSync, readFileSync, readSync, statSync } from "node:fs";
+import { emitLauncher } from "@mpk/cuda";
 import { printProgram } from "@mpk/ir";
 import { scheduleTable } from "@mpk/ops";
 import { inputError, kernelResources, messageOf, type KernelResources } from "@mpk/runtime";
@@ -8,13 +9,17 @@ import { planModel, type Compiled, type CompileOptions } from "./compile.ts";
 import { viewPlan, type PlanView } from "./inspect.ts";
 import type { ModelSource } from "./load.ts";
 
-/** The files of a compiled model by name. @throws where it was compiled without a target. */
+/** The files of a compiled model by name: kernel, Manifest, C header and launcher. @throws where it was compiled without a target. */
 export function compileFiles(compiled: Compiled): Readonly<Record<string, string>> {
   const { source, manifest } = compiled;
   if (source === null || manifest === null) {
     throw inputError("the model was compiled without a target", "give one, such as sm_90a");
   }
-  return { "kernel.cu": source, "manifest.json": `${JSON.stringify(manifest, null, 1)}\n` };
+  return {
+    "kernel.cu": source,
+    "manifest.json": `${JSON.stringify(manifest, null, 1)}\n`,
+    ...emitLauncher(manifest),
+  };
 }
 
 const planStart = /^\s*\{\s*"format"\s*:\s*"mpk-plan"/;
