@@ -33,8 +33,27 @@ const compilerOptions = {
 };
 
 /**
- * Makes the project, with the program in `source` as its main.ts, and runs it.
- * @param folder empty
+ * Makes `folder`, empty so far, a project that depends on the tarballs given, by package name.
+ * Returns the packages of ours that it then has.
+ */
+export function installTarballs(
+  folder: string,
+  tarballs: ReadonlyMap<string, string>,
+): readonly string[] {
+  const files = Object.fromEntries([...tarballs].map(([name, path]) => [name, `file:${path}`]));
+  const json = { name: "consumer", private: true, type: "module", dependencies: files };
+  writeFileSync(join(folder, "package.json"), JSON.stringify(json));
+  // A tarball's own dependency on another of ours must be the tarball too, not the registry's.
+  const workspace = { overrides: files, packages: ["."], allowBuilds: { koffi: true } };
+  writeFileSync(join(folder, "pnpm-workspace.yaml"), JSON.stringify(workspace));
+  pnpm(["install", "--prefer-offline", "--no-frozen-lockfile"], folder);
+  const stored = readdirSync(join(folder, "node_modules", ".pnpm"));
+  const names = stored.flatMap((entry) => /^@mpk\+([a-z]+)@/.exec(entry)?.[1] ?? []);
+  return [...new Set(names.map((name) => `@mpk/${name}`))].sort();
+}
+
+/**
+ * Makes a project in `folder`, with the program in `source` as its main.ts, and runs it.
  * @param tarballs by package name: all that is installed of ours
  * Throws with the tool's output when installing, typechecking or running fails.
  */
@@ -43,28 +62,23 @@ export function runConsumer(
   source: string,
   tarballs: ReadonlyMap<string, string>,
 ): Consumer {
-  const files = Object.fromEntries([...tarballs].map(([name, path]) => [name, `file:${path}`]));
-  const write = (name: string, content: string): void => writeFileSync(join(folder, name), content);
-  const json = { name: "consumer", private: true, type: "module", dependencies: files };
-  write("package.json", JSON.stringify(json));
-  // A tarball's own dependency on another of ours must be the tarball too, not the registry's.
-  write("pnpm-workspace.yaml", JSON.stringify({ overrides: files, packages: ["."] }));
-  write("tsconfig.json", JSON.stringify({ compilerOptions, include: ["src"] }));
+  const installed = installTarballs(folder, tarballs);
+  const config = JSON.stringify({ compilerOptions, include: ["src"] });
+  writeFileSync(join(folder, "tsconfig.json"), config);
   mkdirSync(join(folder, "src"));
   copyFileSync(source, join(folder, "src", "main.ts"));
-
-  pnpm(["install", "--prefer-offline", "--ignore-scripts", "--no-frozen-lockfile"], folder);
-  const stored = readdirSync(join(folder, "node_modules", ".pnpm"));
-  const ours = stored.map((entry) => /^@mpk\+([a-z]+)@/.exec(entry)?.[1]);
-  const installed = new Set(ours.filter((name) => name !== undefined).map((name) => `@mpk/${name}`));
-
   run(join(root, "node_modules", ".bin", "tsc"), ["-p", "."], folder);
-  const printed = new Map<string, string>();
-  for (const node of nodes()) {
-    const version = run(node, ["--version"], folder).trim();
-    printed.set(version, run(node, ["out/main.js"], folder));
-  }
-  return { installed: [...installed].sort(), printed };
+  return { installed, printed: runOnEachNode(["out/main.js"], folder) };
+}
+
+/** What a script prints, by Node version. */
+export function runOnEachNode(
+  args: readonly string[],
+  folder: string,
+): ReadonlyMap<string, string> {
+  return new Map(
+    nodes().map((node) => [run(node, ["--version"], folder).trim(), run(node, args, folder)]),
+  );
 }
 
 /** The Node that runs this, and the first other one in `PATH`: users have what they have. */

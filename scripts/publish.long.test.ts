@@ -1,11 +1,12 @@
 /** @file Every package's tarball, as publint and are-the-types-wrong see it. */
 import { spawnSync } from "node:child_process";
-import { mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { packageNames } from "./architecture.ts";
 import { build, pack, unpackedJson } from "./build.ts";
+import { installTarballs, runOnEachNode } from "./consumer.ts";
 
 const root = join(import.meta.dirname, "..");
 const folder = mkdtempSync(join(tmpdir(), "mpk-publish-"));
@@ -41,6 +42,34 @@ describe.each(packageNames.map((name) => `@mpk/${name}`))("%s", (name) => {
     const own = Object.entries(needs).filter(([key]) => key.startsWith("@mpk/"));
     expect(own.map(([, range]) => range)).toEqual(own.map(() => json.version));
     expect(json.engines).toEqual({ node: ">=20" });
+  });
+});
+
+describe("@mpk/cli, installed", () => {
+  const project = join(folder, "project");
+  const cli = join("node_modules", "@mpk", "cli", "dist", "main.js");
+
+  beforeAll(() => {
+    mkdirSync(project);
+    installTarballs(project, tarballs);
+  }, 120_000);
+
+  it("generates from a checkpoint without the repository", { timeout: 300_000 }, () => {
+    const checkpoint = join(root, "examples", "checkpoints", "kjv-llama");
+    const options = ["--prompt-ids", "1,2,3", "--max-tokens", "2", "--device", "virtual", "--json"];
+    const printed = runOnEachNode([cli, "run", checkpoint, ...options], project);
+    const tokens = [...printed.values()].map(
+      (text) => (JSON.parse(text) as { readonly tokens: readonly number[] }).tokens,
+    );
+    expect(tokens[0]).toHaveLength(2);
+    for (const other of tokens) expect(other).toEqual(tokens[0]);
+  });
+
+  it("compiles for a GPU", { timeout: 120_000 }, () => {
+    const config = join(root, "examples", "checkpoints", "kjv-llama", "config.json");
+    for (const text of runOnEachNode([cli, "compile", config, "--out", "kernel"], project).values())
+      expect(text).toContain("events");
+    expect(readdirSync(join(project, "kernel"))).toContain("kernel.cu");
   });
 });
 
