@@ -36,6 +36,24 @@ describe("this repository", () => {
     }
   });
 
+  it("depends on libraries that run on the Node it promises", () => {
+    for (const name of packageNames) {
+      const folder = join(root, "packages", name);
+      const oldest = (json: string): number => {
+        const { engines } = JSON.parse(readFileSync(json, "utf8")) as {
+          engines?: { node?: string };
+        };
+        return Number(/\d+/.exec(engines?.node ?? "")?.[0] ?? 0);
+      };
+      const promised = oldest(join(folder, "package.json"));
+      const libraries = declaredBy(root, name).filter((library) => !library.startsWith("@mpk/"));
+      const tooNew = libraries.filter(
+        (library) => oldest(join(folder, "node_modules", library, "package.json")) > promised,
+      );
+      expect(tooNew, `@mpk/${name} promises Node ${promised}`).toEqual([]);
+    }
+  });
+
   it("states each file's role and keeps files and lines within the limits", () => {
     const checked = paths.map((path) =>
       layoutViolations(relative(root, path), readFileSync(path, "utf8")),
