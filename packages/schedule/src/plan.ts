@@ -85,7 +85,11 @@ export interface Plan {
   readonly tasks: TaskTable;
   /** Per SM, its tasks in execution order. */
   readonly order: IdLists;
-  /** Per task, the events waited for before it reads. */
+  /**
+   * Per task, the events waited for before it reads, in this order. The cross-step events that
+   * lead the list of an SM's first task open the step: once they are over, and before any other
+   * wait, the SM reads the step descriptor, and leaves if it says stop.
+   */
   readonly waits: IdLists;
   /** Per task, the events triggered once its writes are done. */
   readonly signals: IdLists;

@@ -1,4 +1,6 @@
-/** @file `@mpk/schedule/testing`: random programs, machines and plans, and a table to try them on. */
-export * from "./programs.ts";
+/** @file `@mpk/schedule/testing`: random programs, machines, plans and broken plans; the laws. */
+export * from "./laws.ts";
+export * from "./mutations.ts";
 export * from "./plans.ts";
+export * from "./programs.ts";
 export { toyTable } from "./toyTable.ts";

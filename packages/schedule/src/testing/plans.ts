@@ -28,7 +28,7 @@ export function planOptions(): fc.Arbitrary<PlanOptions> {
     .map(({ consumerWarps, laps, inFlight, assignment, pageTokens }) => {
       const stages = Math.max(2, consumerWarps * laps);
       const maxInFlight = Math.min(inFlight, stages - 1);
-      return { consumerWarps, stages, stageBytes: 2048, maxInFlight, assignment, pageTokens };
+      return { consumerWarps, stages, stageBytes: 1024, maxInFlight, assignment, pageTokens };
     });
 }
 

@@ -25,7 +25,7 @@ export interface Recipe {
   readonly ops: readonly Ingredient[];
 }
 
-const widths = [8, 16, 24, 40, 64] as const;
+const widths = [8, 16, 24, 40, 128] as const;
 const pick = <T>(list: readonly T[], n: number): T => list[n % list.length] as T;
 
 /** At least a lookup, a matmul, a streamed output projection and a choice. */

@@ -85,8 +85,8 @@ const packing: OpPacking<MatmulAttrs> = {
   stream(op, budget): StreamLayout {
     const { n, k } = sizes(op);
     const blocks = Math.ceil(k / 32);
-    const blocksPerChunk = Math.min(blocks, 2, Math.floor(budget.chunkBytes / 1024));
-    const chunksPerTile = Math.ceil(blocks / blocksPerChunk);
+    // The smallest chunks there are, so that tiny products go round the ring.
+    const [blocksPerChunk, chunksPerTile] = [1, blocks];
     const tileBytes = budget.consumerWarps * tileRows * op.maxTokens * 4;
     return {
       format: "mma-a-bf16",

@@ -30,8 +30,15 @@ export interface Execution {
   readonly mixed: readonly { event: number; slot: number; step: number }[];
 }
 
-/** Called as a slot starts, its waits done. The clock is borrowed: copy what is to be kept. */
+/** The clock is borrowed: copy what is to be kept. */
 export type OnStart = (slot: number, step: number, clock: Int32Array) => void;
+
+export interface Watch {
+  /** A slot starts, its waits done. */
+  readonly onStart: OnStart;
+  /** An SM enters a step: the leading cross-step waits of its first slot are done, no others. */
+  readonly onEnter?: OnStart;
+}
 
 interface Counter {
   seen: number;
@@ -49,16 +56,17 @@ interface Cursor {
   slot: number;
   step: number;
   wait: number;
+  entered: number;
 }
 
-export function execute(model: Model, onStart: OnStart): Execution {
+export function execute(model: Model, { onStart, onEnter }: Watch): Execution {
   const { plan, slotTask } = model;
   const { sms } = plan.machine;
   const { order, waits, signals, events } = plan;
   const counters = makeCounters(model);
   const clocks = Array.from({ length: sms }, () => new Int32Array(sms));
   const cursors: Cursor[] = Array.from({ length: sms }, (_, sm) => ({
-    slot: order.start[sm] ?? 0, step: 0, wait: 0,
+    slot: order.start[sm] ?? 0, step: 0, wait: 0, entered: -1,
   }));
   const timeline = new Float64Array(model.slots * unrolledSteps);
   const mixed: { event: number; slot: number; step: number }[] = [];
@@ -112,10 +120,18 @@ export function execute(model: Model, onStart: OnStart): Execution {
       const task = slotTask[at.slot] ?? -1;
       const waitStart = waits.start[task] ?? 0;
       const waitEnd = waits.start[task + 1] ?? 0;
+      const enter = (): void => {
+        if (at.entered === at.step) return;
+        at.entered = at.step;
+        onEnter?.(at.slot, at.step, clock);
+      };
       while (waitStart + at.wait < waitEnd) {
-        if (!pass(sm, waits.items[waitStart + at.wait] ?? -1, at.step)) return;
+        const event = waits.items[waitStart + at.wait] ?? -1;
+        if (events.crossStep[event] === 0) enter();
+        if (!pass(sm, event, at.step)) return;
         at.wait++;
       }
+      enter();
       onStart(at.slot, at.step, clock);
       timeline[executed++] = at.step * model.slots + at.slot;
       clock[sm] = at.step * (end - from) + (at.slot - from) + 1;

@@ -50,9 +50,9 @@ function checkLaws(plan: Plan, table: ScheduleTable): readonly LawReport[] {
   const touches = collectTouches(model);
   const races = openLaw("races");
   const memory = openLaw("memory");
-  const watch = watchRaces(model, touches, races);
-  const execution = execute(model, watch.onStart);
-  checkReuse(model, touches, execution, watch.writerClocks, memory, races);
+  const { watch, writerClocks } = watchRaces(model, touches, races);
+  const execution = execute(model, watch);
+  checkReuse(model, touches, execution, writerClocks, memory, races);
   checkMemory(model, memory);
   return [
     checkCoverage(model),

@@ -6,7 +6,7 @@
  * so what holds there holds in every step; likewise step 1 for what step 0 left behind.
  */
 import { reaches, unrolledSteps } from "./execution.ts";
-import type { OnStart } from "./execution.ts";
+import type { OnStart, Watch } from "./execution.ts";
 import type { Model } from "./model.ts";
 import { describeTask, taskLine, valueName } from "./report.ts";
 import type { LawBook } from "./report.ts";
@@ -16,7 +16,7 @@ import type { Touches } from "./touches.ts";
 export type WriterClocks = readonly (readonly (Int32Array | undefined)[])[];
 
 export interface RaceWatch {
-  readonly onStart: OnStart;
+  readonly watch: Required<Watch>;
   readonly writerClocks: WriterClocks;
 }
 
@@ -71,17 +71,17 @@ export function watchRaces(model: Model, touches: Touches, law: LawBook): RaceWa
     }
   };
 
-  const checkDescriptor = (slot: number, step: number, clock: Int32Array): void => {
+  const onEnter: OnStart = (slot, step, clock) => {
     if (effects === null || step === 0) return;
+    law.count("step descriptor reads");
+    if (reaches(clock, effects.places, start, step - 1)) return;
+    const early = effects.slots.find((effect) => !isDone(clock, effect, step - 1)) ?? slot;
+    blame(`the step descriptor is read too early in step ${step}`, early, slot);
+  };
+
+  const checkDescriptorWrite = (slot: number, step: number, clock: Int32Array): void => {
+    if (effects === null || step === 0 || !effects.slots.includes(slot)) return;
     const sm = slotSm[slot] ?? 0;
-    if (touches.place[slot] === 1) {
-      law.count("step descriptor reads");
-      if (!reaches(clock, effects.places, start, step - 1)) {
-        const early = effects.slots.find((effect) => !isDone(clock, effect, step - 1)) ?? slot;
-        blame(`the step descriptor is read too early in step ${step}`, early, slot);
-      }
-    }
-    if (!effects.slots.includes(slot)) return;
     // Two descriptors take turns: writing the next step's overwrites the previous step's.
     for (let other = 0; other < plan.machine.sms; other++) {
       const [from, to] = [start[other] ?? 0, start[other + 1] ?? 0];
@@ -93,7 +93,7 @@ export function watchRaces(model: Model, touches: Touches, law: LawBook): RaceWa
   const onStart: OnStart = (slot, step, clock) => {
     if (step === 0) checkReads(slot, clock);
     if (step <= 1) checkStates(slot, step, clock);
-    checkDescriptor(slot, step, clock);
+    checkDescriptorWrite(slot, step, clock);
     for (const { value } of model.writes(slot)) {
       const row = writerClocks[step];
       const known = row?.[value];
@@ -102,7 +102,7 @@ export function watchRaces(model: Model, touches: Touches, law: LawBook): RaceWa
       else lower(known, clock);
     }
   };
-  return { onStart, writerClocks };
+  return { watch: { onStart, onEnter }, writerClocks };
 }
 
 function lower(into: Int32Array, other: Int32Array): void {

@@ -122,9 +122,11 @@ function compareTasks(
     }
   }
   // The clocks of all tasks would be large; run again and keep those in question.
-  execute(model, (slot, step, clock) => {
-    const key = step * model.slots + slot;
-    if (wanted.has(key)) wanted.set(key, clock.slice());
+  execute(model, {
+    onStart: (slot, step, clock) => {
+      const key = step * model.slots + slot;
+      if (wanted.has(key)) wanted.set(key, clock.slice());
+    },
   });
   for (const { before, after } of suspects) {
     const from = touches.values[before.value];

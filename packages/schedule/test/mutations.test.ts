@@ -1,0 +1,61 @@
+/** @file A broken plan is caught wherever the virtual GPU can show that it is broken. */
+import fc from "fast-check";
+import { describe, expect, it } from "vitest";
+import { verify } from "../src/index.ts";
+import {
+  distance, mutatedPlans, mutationKinds, plans, runReference, runScheduled, toyWeights,
+} from "../src/testing/index.ts";
+import type { MutatedPlan, MutationKind } from "../src/testing/index.ts";
+import { toyTable } from "../src/testing/toyTable.ts";
+
+const sitesPerKind = 110;
+const interleavings = 6;
+
+type Verdict = "caught" | "flagged, not shown" | "harmless" | "missed";
+
+/** Wrong values or a hang in any of several interleavings. */
+function isShownBroken({ original, mutated }: MutatedPlan): boolean {
+  const trial = { weights: toyWeights(original.program), prompt: [1, 2, 3, 4, 5], maxNew: 3 };
+  const expected = runReference(original, toyTable, trial);
+  for (let seed = 0; seed < interleavings; seed++) {
+    try {
+      if (distance(runScheduled(mutated, toyTable, trial, seed), expected) > 0) return true;
+    } catch {
+      return true;
+    }
+  }
+  return false;
+}
+
+function judge(made: MutatedPlan): Verdict {
+  const { ok } = verify(made.mutated, toyTable);
+  if (isShownBroken(made)) return ok ? "missed" : "caught";
+  return ok ? "harmless" : "flagged, not shown";
+}
+
+function judgeKind(kind: MutationKind): Record<Verdict, number> {
+  const counts = { caught: 0, "flagged, not shown": 0, harmless: 0, missed: 0 };
+  const made = fc.sample(mutatedPlans(plans({ maxOps: 5 }), [kind]), sitesPerKind);
+  for (const mutant of made) {
+    const verdict = judge(mutant);
+    counts[verdict]++;
+    if (verdict === "missed") console.log(`missed: ${kind}`, JSON.stringify(mutant.mutated));
+  }
+  return counts;
+}
+
+describe("broken plans", () => {
+  const table: string[] = [];
+
+  it.each(mutationKinds)("%s: nothing that shows is missed", (kind) => {
+    const counts = judgeKind(kind);
+    const parts = Object.entries(counts).map(([verdict, count]) => `${count} ${verdict}`);
+    table.push(`${kind.padEnd(28)} ${parts.join(", ")}`);
+    expect(counts.missed).toBe(0);
+  });
+
+  it("prints what was found", () => {
+    console.log(`${sitesPerKind} sites of each kind\n${table.join("\n")}`);
+    expect(table).toHaveLength(mutationKinds.length);
+  });
+});
