@@ -4,7 +4,7 @@
  * is the exact output of the `ts` block before it. Blocks of other languages are only shown.
  */
 import { spawnSync } from "node:child_process";
-import { mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { mkdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { basename, dirname, join } from "node:path";
 import ts from "typescript";
 
@@ -49,6 +49,8 @@ export function runPage(path: string): readonly Output[] {
   const blocks = blocksOf(readFileSync(path, "utf8"));
   rmSync(folder, { recursive: true, force: true });
   mkdirSync(folder, { recursive: true });
+  // Commands name files of the repository as its root sees them.
+  symlinkSync(join(root, "examples"), join(folder, "examples"));
   const code = blocks.filter(({ language }) => language === "ts");
   for (const { file, text } of code) {
     if (file === null) continue;
