@@ -26,7 +26,7 @@ describe("random programs on random machines", () => {
       }),
       { numRuns: cases },
     );
-    const counts = [...seen].sort().map(([what, count]) => `${what.trim()}: ${count}`);
+    const counts = [...seen].sort(([a], [b]) => a.localeCompare(b)).map(([what, count]) => `${what.trim()}: ${count}`);
     console.log(`${cases} cases, each with a stream; ${counts.join(", ")}`);
   });
 

@@ -1,5 +1,5 @@
 /** @file Chooses the ring and the shared-memory budget of one SM. Pure. */
-import type { OpInstance, PackingBudget, StreamLayout } from "../contracts.ts";
+import type { PackingBudget, StreamLayout } from "../contracts.ts";
 import { PlanError } from "../errors.ts";
 import { chunkBytesOf } from "../packing.ts";
 import type { Machine, RingSpec } from "../plan.ts";
@@ -119,7 +119,7 @@ export function layoutOf(cls: OpClass, ring: RingSpec): StreamLayout | null {
   });
   if (layout !== null && chunkBytesOf(layout) > ring.stageBytes) {
     throw new PlanError(
-      `${(cls.instance as OpInstance).kind}: packs chunks of ${chunkBytesOf(layout)} bytes, ` +
+      `${cls.instance.kind}: packs chunks of ${chunkBytesOf(layout)} bytes, ` +
         `larger than a stage of ${ring.stageBytes}; respect budget.chunkBytes`,
     );
   }

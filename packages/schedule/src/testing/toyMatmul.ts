@@ -23,7 +23,7 @@ const semantics: OpSemantics<MatmulAttrs> = {
   },
   parseAttrs(attrs: { readonly [key: string]: Json }): MatmulAttrs {
     const { groups, slice, lastRow } = attrs;
-    if (groups !== 1 && groups !== 2) throw new ShapeError(`groups must be 1 or 2, got ${groups}`);
+    if (groups !== 1 && groups !== 2) throw new ShapeError("groups must be 1 or 2");
     if (typeof slice !== "number") throw new ShapeError("slice must be a number");
     return { groups, slice, lastRow: lastRow === true };
   },
