@@ -1,4 +1,4 @@
-/** @file The trained checkpoint through the C API alone: tokens and logits as transformers has them. */
+/** @file The trained checkpoint through the C API: tokens and logits as transformers has them. */
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { compile, compileFiles } from "@mpk/compiler";

@@ -5,7 +5,9 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { packStream, type StreamLayout } from "@mpk/schedule";
 import { emitLauncher } from "../../src/launcher/launcher.ts";
-import { kernelParams, type Manifest, type PackEntry, type TensorPart } from "../../src/manifest.ts";
+import {
+  kernelParams, type Manifest, type PackEntry, type TensorPart,
+} from "../../src/manifest.ts";
 
 /** A folder for one test file, and its end. */
 export function testFolder(name: string): { readonly path: string; remove(): void } {
@@ -126,7 +128,8 @@ function joined(parts: readonly TensorPart[], tensors: Tensors): Uint16Array {
 export function expectedStream(manifest: Manifest, tensors: Tensors): string {
   const image = Buffer.alloc(manifest.memory.streamBytes, 0xa5);
   for (const { groups, tasks, op: _op, ...sizes } of manifest.pack) {
-    const layout: StreamLayout = { ...sizes, format: "mma-a-bf16", weights: groups.map((_, i) => i) };
+    const inputs = groups.map((_, i) => i);
+    const layout: StreamLayout = { ...sizes, format: "mma-a-bf16", weights: inputs };
     const weights = groups.map(({ parts }) => joined(parts, tensors));
     for (let i = 0; i < tasks.length; i += 4) {
       const [at = 0, lo = 0, hi = 0] = tasks.slice(i, i + 3);
