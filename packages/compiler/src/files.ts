@@ -9,7 +9,10 @@ import { planModel, type Compiled, type CompileOptions } from "./compile.ts";
 import { viewPlan, type PlanView } from "./inspect.ts";
 import type { ModelSource } from "./load.ts";
 
-/** The files of a compiled model by name: kernel, Manifest, C header and launcher. @throws where it was compiled without a target. */
+/**
+ * The files of a compiled model by name: kernel, Manifest, C header and launcher.
+ * @throws MpkError (input) where it was compiled without a target.
+ */
 export function compileFiles(compiled: Compiled): Readonly<Record<string, string>> {
   const { source, manifest } = compiled;
   if (source === null || manifest === null) {
