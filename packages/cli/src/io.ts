@@ -1,4 +1,4 @@
-/** @file What a command sees of its process: streams, environment, interrupts. Tests pass their own. */
+/** @file What a command sees of its process: streams, environment, interrupts. */
 
 export interface Output {
   write(text: string): void;

@@ -26,6 +26,7 @@ export function columns(rows: readonly (readonly [string, string])[]): string {
 /** What a compiled model costs. */
 export function reportText(report: Report): string {
   const { shared, streamedBytesPerSm: perSm, streamedBytesPerStep: streamed } = report;
+  const { eventsBeforeFusion: pairs } = report;
   const budget = `${count(shared.totalBytes)} of ${count(shared.availableBytes)} bytes`;
   const parts =
     `ring ${bytes(shared.ringBytes)}, activations ${bytes(shared.activationBytes)}, ` +
@@ -36,7 +37,7 @@ export function reportText(report: Report): string {
     columns([
       ["ops", count(report.ops)],
       ["tasks", count(report.tasks)],
-      ["events", `${count(report.eventsBeforeFusion)} before fusion, ${count(report.events)} after`],
+      ["events", `${count(pairs)} before fusion, ${count(report.events)} after`],
       ["hand-offs per step", count(report.handOffsPerStep)],
       ["streamed per step", `${bytes(streamed)} (${count(streamed)} bytes)`],
       ["streamed per SM", `${bytes(perSm.min)} to ${bytes(perSm.max)}, mean ${bytes(perSm.mean)}`],

@@ -1,4 +1,4 @@
-/** @file The real process: its exit codes, streams and Ctrl-C. Few spawns, for each costs a second. */
+/** @file The real process: exit codes, streams and Ctrl-C. Few spawns: each costs a second. */
 import { spawn } from "node:child_process";
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";

@@ -32,7 +32,7 @@ async function runJson(...args: readonly string[]): Promise<Result> {
   return JSON.parse(ran.out) as Result;
 }
 
-/** The reference: every prompt token in one step, then one token a step, the likeliest each time. */
+/** The reference: the prompt in one step, then one token a step, the likeliest each time. */
 async function interpret(prompt: readonly number[], steps: number) {
   const { program } = await loadModel(checkpoint, {});
   const weights = await openWeights(checkpoint);

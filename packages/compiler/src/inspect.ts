@@ -87,7 +87,7 @@ function viewEdges(plan: Plan, tasks: readonly TaskView[]): readonly EdgeView[] 
       producers.set(event, ops.add(task.op));
     }
   }
-  const found = new Map<string, { from: number; to: number; crossStep: boolean; events: Set<number> }>();
+  const found = new Map<string, Omit<EdgeView, "events"> & { readonly events: Set<number> }>();
   for (const { op: to, waits } of tasks) {
     for (const event of waits) {
       const crossStep = plan.events.crossStep[event] === 1;
@@ -120,8 +120,8 @@ function viewOps(
   }
   const depth: number[] = [];
   return program.ops.map((op, index) => {
-    const before = edges.filter((edge) => edge.to === index && !edge.crossStep && edge.from < index);
-    depth[index] = Math.max(0, ...before.map((edge) => (depth[edge.from] ?? 0) + 1));
+    const before = edges.filter(({ to, crossStep }) => to === index && !crossStep);
+    depth[index] = Math.max(0, ...before.map(({ from }) => (depth[from] ?? 0) + 1));
     const sums = own[index];
     return {
       index,

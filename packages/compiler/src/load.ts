@@ -1,4 +1,4 @@
-/** @file Finds the model in what a user names: a Program, a config.json, a checkpoint, a .ts file. */
+/** @file Finds the model in what a user names: a Program, config.json, checkpoint or .ts file. */
 import { existsSync, readFileSync, statSync } from "node:fs";
 import { basename, join, resolve } from "node:path";
 import { pathToFileURL } from "node:url";

@@ -16,7 +16,10 @@ const usual: Readonly<Record<string, Machine>> = {
 
 export const defaultTarget = "sm_90a";
 
-/** The machine of a target. @throws MpkError (input) for an unknown target or SMs outside 1..256. */
+/**
+ * The machine of a target.
+ * @throws MpkError (input) for an unknown target, or SMs outside 1..256.
+ */
 export function machineOf(target: string, sms?: number): Machine {
   const machine = usual[target];
   if (machine === undefined) {
@@ -28,7 +31,8 @@ export function machineOf(target: string, sms?: number): Machine {
   return virtual(checkSms(sms), { ...machine, name: `${machine.name}-${sms}`, sharedBytes });
 }
 
-function checkSms(sms: number): number {
+/** @throws MpkError (input) for SMs outside 1..256. */
+export function checkSms(sms: number): number {
   if (Number.isInteger(sms) && sms >= 1 && sms <= 256) return sms;
   throw inputError(`--sms is ${sms}`, "give a whole number from 1 to 256");
 }

@@ -1,4 +1,4 @@
-/** @file open(): a checkpoint compiled, loaded and ready for prompts, on whatever device there is. */
+/** @file open(): a checkpoint compiled, loaded and ready for prompts, on what device there is. */
 import type { Precision } from "@mpk/ir";
 import { scheduleTable } from "@mpk/ops";
 import {
@@ -23,7 +23,7 @@ import {
 import { virtual } from "@mpk/schedule";
 import { compile, type Compiled, type CompileOptions } from "./compile.ts";
 import { diagnose } from "./doctor.ts";
-import { machineOfDevice } from "./machine.ts";
+import { checkSms, machineOfDevice } from "./machine.ts";
 
 export type DeviceChoice = "auto" | "cuda" | "virtual";
 
@@ -60,7 +60,7 @@ export interface Opened extends AsyncDisposable {
   close(): Promise<void>;
 }
 
-/** SMs of the virtual GPU unless told otherwise: enough to show hand-offs, few enough to be quick. */
+/** SMs of the virtual GPU unless told otherwise: enough for hand-offs, few enough to be quick. */
 const virtualSms = 8;
 
 /**
@@ -107,7 +107,8 @@ async function compileFor(
   options: OpenOptions,
 ): Promise<CompileOptions> {
   if (device === "virtual") {
-    return { ...options, target: null, machine: options.machine ?? virtual(options.sms ?? virtualSms) };
+    const machine = options.machine ?? virtual(checkSms(options.sms ?? virtualSms));
+    return { ...options, target: null, machine };
   }
   const driver = await openDriver(options.env ?? process.env, options.native);
   const info = listDevices(driver)[options.ordinal ?? 0];

@@ -15,7 +15,7 @@ export interface Report {
   /** Longest chain of waits for other SMs within one step. */
   readonly handOffsPerStep: number;
   readonly streamedBytesPerStep: number;
-  readonly streamedBytesPerSm: { readonly min: number; readonly mean: number; readonly max: number };
+  readonly streamedBytesPerSm: Readonly<Record<"min" | "mean" | "max", number>>;
   /** Streamed bytes over the machine's read bandwidth: no step can be faster. */
   readonly floorMicros: number;
   readonly shared: {

@@ -1,4 +1,4 @@
-/** @file The whole path on a GPU: transformers' tokens, streaming, stopping, one prompt after another. */
+/** @file The whole path on a GPU: transformers' tokens, streaming, stopping, several prompts. */
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { open, type Opened } from "../src/index.ts";
 import { expectGolden, families, kjv, kjvGoldens, relativeError } from "./goldens.ts";
@@ -74,7 +74,7 @@ test("an abort and an early exit leave the GPU ready for the next prompt", async
   expect(await read(model.session.generate({ ...request, maxTokens: 20 }))).toEqual(expected);
 });
 
-test("a context that does not fit, and a watchdog that fires, are told; the GPU stays usable", async () => {
+test("a watchdog that fires names what waited, and the GPU stays usable", async () => {
   const impatient = await open(kjv, { device: "cuda", watchdogSeconds: 1e-7 });
   await expect(read(impatient.session.generate(request))).rejects.toMatchObject({
     category: "runtime",

@@ -60,7 +60,8 @@ test("a model.ts is compiled as it is exported, or built for the limits asked fo
   })`;
   const head = `import { defineModel } from "@mpk/dsl";\n`;
   const asFunction = write("function", `${head}export default ${body};`);
-  const asProgram = write("program", `${head}export default (${body})({ maxTokens: 4, maxContext: 32 });`);
+  const limits = "{ maxTokens: 4, maxContext: 32 }";
+  const asProgram = write("program", `${head}export default (${body})(${limits});`);
   try {
     const built = await compile(asFunction, { maxContext: 16, maxTokens: 2, sms: 2 });
     expect(built.report).toMatchObject({ model: "mine", maxContext: 16, maxTokens: 2 });

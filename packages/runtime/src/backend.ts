@@ -1,4 +1,4 @@
-/** @file What a device must do for a session: run one prompt at a time, give tokens as they come. */
+/** @file What a device must do for a session: run one prompt at a time, tokens as they come. */
 import type { Sampling } from "@mpk/ir";
 
 /** Which logits to keep: the row after the last prompt token, or that of every step. */

@@ -185,7 +185,8 @@ function parseEntry(
   const { dtype, shape, data_offsets: [lo, hi] } = parsed.data;
   const bits = shape.reduce((product, dim) => product * dim, storedBits[dtype]);
   if (!Number.isSafeInteger(bits) || bits % 8 !== 0) {
-    throw inputError(`${where}: shape [${shape.join(", ")}] is not a whole number of bytes`, damagedFix);
+    const text = `[${shape.join(", ")}]`;
+    throw inputError(`${where}: shape ${text} is no whole number of bytes`, damagedFix);
   }
   if (hi - lo !== bits / 8) {
     throw inputError(
@@ -204,7 +205,12 @@ function parseEntry(
 }
 
 /** Every byte behind the header belongs to exactly one tensor, as the format demands. */
-function checkCover(path: string, entries: readonly Entry[], headerEnd: number, size: number): void {
+function checkCover(
+  path: string,
+  entries: readonly Entry[],
+  headerEnd: number,
+  size: number,
+): void {
   const byOffset = [...entries].sort((a, b) => a.lo - b.lo || a.hi - b.hi);
   let end = headerEnd;
   let before = "the header";
@@ -223,6 +229,7 @@ function checkCover(path: string, entries: readonly Entry[], headerEnd: number, 
     before = name;
   }
   if (end !== size) {
-    throw inputError(`${path}: ${size - end} bytes after ${before} belong to no tensor`, damagedFix);
+    const rest = size - end;
+    throw inputError(`${path}: ${rest} bytes after ${before} belong to no tensor`, damagedFix);
   }
 }

@@ -17,7 +17,10 @@ export interface VirtualOptions {
   readonly interleaving?: number;
 }
 
-/** Opens a virtual GPU with the weights packed as the Plan says. @throws MpkError naming a tensor. */
+/**
+ * Opens a virtual GPU with the weights packed as the Plan says.
+ * @throws MpkError naming a tensor that is missing or has another shape, or the memory needed.
+ */
 export async function openVirtual(options: VirtualOptions): Promise<DeviceBackend> {
   const { plan, table, weights, precision, interleaving } = options;
   checkTensors(plan, weights);

@@ -99,6 +99,8 @@ export function byteFallbackTokenizer(): object {
         { type: "Strip", content: " ", start: 1, stop: 0 },
       ],
     },
-    model: { type: "BPE", vocab, merges: [], unk_token: "<unk>", fuse_unk: true, byte_fallback: true },
+    model: {
+      type: "BPE", vocab, merges: [], unk_token: "<unk>", fuse_unk: true, byte_fallback: true,
+    },
   };
 }

@@ -35,7 +35,7 @@ test("a cubin is compiled once for each source, target and compiler version", as
   expect((await buildCubin(counting("13.1"), "a", "sm_90a", dir)).cached).toBe(false);
 });
 
-test("a damaged entry is made again; no temporary file stays; no folder is no failure", async () => {
+test("a damaged entry is made again; no temporary file stays; no folder is fine", async () => {
   const compiler = counting("99");
   const made = await buildCubin(compiler, "x", "sm_90a", dir);
   for (const name of readdirSync(dir)) {

@@ -35,7 +35,8 @@ test("no driver, no device, no such device: each says what to do", async () => {
 
 test("a device tells what it is; memory that is not there is refused with numbers", async () => {
   const device = openDevice(await open({ freeBytes: 1000n }));
-  expect(device.info).toMatchObject({ name: "Fake H200", major: 9, sms: 132, sharedBytes: 232_448 });
+  const info = { name: "Fake H200", major: 9, sms: 132, sharedBytes: 232_448 };
+  expect(device.info).toMatchObject(info);
   expect(() => device.alloc(5000, "the KV cache")).toThrow(
     /out of GPU memory: the KV cache needs 5000 bytes, 1000 of/,
   );
@@ -46,5 +47,8 @@ test("a device tells what it is; memory that is not there is refused with number
 
 test("without NVRTC and nvcc there is no compiler, and that is said", async () => {
   await expect(findCompiler(null, { PATH: "/nowhere", CUDA_HOME: "/nowhere" }, fakeNative(null)))
-    .rejects.toMatchObject({ category: "environment", message: expect.stringMatching(/no CUDA comp/) });
+    .rejects.toMatchObject({
+      category: "environment",
+      message: expect.stringMatching(/no CUDA comp/),
+    });
 });

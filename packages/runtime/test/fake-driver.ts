@@ -22,7 +22,9 @@ export function fakeFunctions(options: {
   readonly freeBytes?: bigint;
 }): Record<string, Fake> {
   const { version = 13_000, devices = 1, freeBytes = 1n << 30n } = options;
-  const attributes: Record<number, number> = { 16: 132, 38: 50 << 20, 75: 9, 76: 0, 95: 1, 97: 232_448 };
+  const attributes: Record<number, number> = {
+    16: 132, 38: 50 << 20, 75: 9, 76: 0, 95: 1, 97: 232_448,
+  };
   let next = 0x1000n;
   const handle: Fake = (to) => writeBig(to, (next += 0x1000n));
   return {

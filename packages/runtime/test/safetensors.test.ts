@@ -50,9 +50,9 @@ test("every tensor that was written is read back, whole and in slices", async ()
 test("a damaged file is read or refused, but never crashes", async () => {
   const whole = safetensorsBytes({ a: bf16(2, 3), b: bf16(4) });
   const path = join(dir, "fuzz.safetensors");
+  const place = fc.nat(whole.length - 1);
   await fc.assert(
-    fc.asyncProperty(fc.nat(whole.length - 1), fc.nat(255), fc.nat(whole.length), async (...args) => {
-      const [at, byte, length] = args;
+    fc.asyncProperty(place, fc.nat(255), fc.nat(whole.length), async (at, byte, length) => {
       const damaged = whole.slice(0, length);
       damaged[at] = byte;
       writeFileSync(path, damaged);
@@ -95,7 +95,7 @@ test("truncated, oversized and missing files are refused with numbers", async ()
   const huge = whole.slice();
   new DataView(huge.buffer).setBigUint64(0, 1n << 40n, true);
   writeFileSync(path, huge);
-  expect((await thrown(() => openSafetensors(path))).message).toMatch(/header claims 1099511627776/);
+  expect((await thrown(() => openSafetensors(path))).message).toMatch(/claims 1099511627776/);
   expect((await thrown(() => openSafetensors(join(dir, "no")))).message).toMatch(/cannot be read/);
 });
 
@@ -118,5 +118,5 @@ test("shards are one set of weights; index and shards must agree", async () => {
   write({ a: "../one.safetensors" });
   expect((await thrown(() => openWeights(dir))).message).toMatch(/not a plain file name/);
   write({ a: "gone.safetensors" });
-  expect((await thrown(() => openWeights(dir))).message).toMatch(/gone.safetensors.*cannot be read/);
+  expect((await thrown(() => openWeights(dir))).message).toMatch(/gone.safetensors.*cannot be/);
 });

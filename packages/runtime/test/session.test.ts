@@ -39,7 +39,7 @@ const bad: readonly [string, GenerateRequest, RegExp][] = [
   ["half an id", { promptIds: [1.5] }, /token 0 is 1.5/],
   ["a prompt that fills the context", { promptIds: Array(10).fill(1) }, /10 tokens.*holds 10/],
   ["no tokens", { promptIds: [1], maxTokens: 0 }, /maxTokens is 0/],
-  ["a negative temperature", { promptIds: [1], sampling: { temperature: -1 } }, /temperature is -1/],
+  ["a temperature below 0", { promptIds: [1], sampling: { temperature: -1 } }, /temperature is -1/],
   ["top-p of zero", { promptIds: [1], sampling: { topP: 0 } }, /top-p is 0/],
   ["half a top-k", { promptIds: [1], sampling: { topK: 0.5 } }, /top-k is 0.5/],
 ];

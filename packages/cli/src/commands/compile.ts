@@ -37,7 +37,8 @@ export function compileCommand(program: Command, io: Io): void {
     const written = writeAll(compiled, options);
     const built = options.build === true ? await buildForReport(compiled, io.env) : null;
     if (options.json === true) {
-      io.stdout.write(`${JSON.stringify({ ...compiled.report, built, files: written }, null, 2)}\n`);
+      const all = { ...compiled.report, built, files: written };
+      io.stdout.write(`${JSON.stringify(all, null, 2)}\n`);
       return;
     }
     io.stdout.write(reportText(compiled.report));

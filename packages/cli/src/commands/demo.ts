@@ -9,7 +9,9 @@ import type { Io } from "../io.ts";
 import { progressBars } from "../progress.ts";
 import { reportText, verificationText } from "../text.ts";
 
-const shipped = fileURLToPath(new URL("../../../../examples/checkpoints/kjv-llama", import.meta.url));
+const shipped = fileURLToPath(
+  new URL("../../../../examples/checkpoints/kjv-llama", import.meta.url),
+);
 
 export function demoCommand(program: Command, io: Io, setExit: (code: number) => void): void {
   program
@@ -25,7 +27,8 @@ export function demoCommand(program: Command, io: Io, setExit: (code: number) =>
 
 async function demo(options: { prompt: string; maxTokens: number }, io: Io): Promise<number> {
   if (!existsSync(shipped)) {
-    throw inputError(`${shipped}: the demo's checkpoint is missing`, "run it inside the repository");
+    const message = `${shipped}: the demo's checkpoint is missing`;
+    throw inputError(message, "run it inside the repository");
   }
   const bars = progressBars(io);
   const model = await open(shipped, { onProgress: bars.report, env: io.env }).finally(bars.stop);

@@ -1,4 +1,4 @@
-/** @file `mpk verify`: proves the laws of a plan, or shows the smallest schedule that breaks one. */
+/** @file `mpk verify`: proves the laws of a plan, or shows the smallest schedule against one. */
 import { verifyModel } from "@mpk/compiler";
 import type { Command } from "commander";
 import { exitCodes } from "../exit.ts";

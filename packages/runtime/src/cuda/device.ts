@@ -273,7 +273,8 @@ function launch(
   const { blocks, threads, sharedBytes, cooperative } = shape;
   if (sharedBytes > info.sharedBytes) {
     throw environmentError(
-      `the kernel needs ${sharedBytes} bytes of shared memory, ${info.name} gives ${info.sharedBytes}`,
+      `the kernel needs ${sharedBytes} bytes of shared memory, ` +
+        `${info.name} gives ${info.sharedBytes}`,
       "compile for this GPU's own target (see `mpk doctor`)",
     );
   }

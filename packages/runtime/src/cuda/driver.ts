@@ -1,6 +1,7 @@
-/** @file The CUDA driver API, as much of it as the runtime uses, with errors that say what to do. */
+/** @file The CUDA driver API, as much of it as is used, with errors that say what to do. */
 import { environmentError, messageOf, runtimeError, type MpkError } from "../errors.ts";
-import { loadNative, type CType, type CValue, type Native, type NativeFunction } from "../native.ts";
+import { loadNative } from "../native.ts";
+import type { CType, CValue, Native, NativeFunction } from "../native.ts";
 import { driverPaths, type Environment } from "./libraries.ts";
 
 /** Argument types of every driver call used here; each returns a CUresult. */
@@ -114,7 +115,8 @@ export async function openDriver(
     functions.set(name, found);
     return found;
   };
-  const result = (name: DriverCall, ...args: CValue[]) => Number(lookUp(name, calls[name])(...args));
+  const result = (name: DriverCall, ...args: CValue[]) =>
+    Number(lookUp(name, calls[name])(...args));
   const error = (name: string, code: number) =>
     translate(name, code, errorName(c, lookUp("cuGetErrorName", ["int", "void *"]), code));
   const call = (name: DriverCall, ...args: CValue[]) => {

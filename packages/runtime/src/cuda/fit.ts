@@ -38,7 +38,8 @@ export function checkMemory(manifest: Manifest, freeBytes: number, scratchBytes:
   const weights = memory.streamBytes + memory.residentBytes;
   const small = memory.scratchBytes + memory.eventBytes + memory.stepBytes;
   const needed = weights + small + memory.kvBytes + scratchBytes + marginBytes;
-  if (needed > freeBytes) throw tooLarge(manifest, freeBytes, scratchBytes, needed - memory.kvBytes);
+  const withoutKv = needed - memory.kvBytes;
+  if (needed > freeBytes) throw tooLarge(manifest, freeBytes, scratchBytes, withoutKv);
 }
 
 function tooLarge(

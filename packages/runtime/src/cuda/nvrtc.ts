@@ -1,4 +1,4 @@
-/** @file Source to cubin: by NVRTC, else by nvcc. On a worker thread, Node's event loop stays free. */
+/** @file Source to cubin: by NVRTC, else nvcc; Node's event loop stays free meanwhile. */
 import { execFile } from "node:child_process";
 import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
@@ -67,7 +67,7 @@ export async function findCompiler(
   if (nvcc !== null) return nvcc;
   throw environmentError(
     "no CUDA compiler: neither NVRTC (libnvrtc.so) nor nvcc was found",
-    "install the CUDA toolkit, or `pip install nvidia-cuda-nvrtc`; `mpk doctor` shows where it looks",
+    "install the CUDA toolkit, or `pip install nvidia-cuda-nvrtc`; see `mpk doctor`",
   );
 }
 
@@ -103,7 +103,8 @@ async function compileNvrtc(
 ): Promise<Uint8Array> {
   const check = (name: keyof typeof calls, ...args: CValue[]) => {
     const code = Number(api[name](...args));
-    if (code !== 0) throw runtimeError(`${name}: nvrtcResult ${code}`, "is NVRTC's install complete?");
+    if (code === 0) return;
+    throw runtimeError(`${name}: nvrtcResult ${code}`, "is NVRTC's install complete?");
   };
   const program = new BigUint64Array(1);
   check("nvrtcCreateProgram", program, source, "kernel.cu", 0, null, null);

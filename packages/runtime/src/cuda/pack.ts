@@ -1,4 +1,4 @@
-/** @file Puts a checkpoint's weights on the GPU: raw through pinned memory, packed by the kernel. */
+/** @file Puts a checkpoint's weights on the GPU: through pinned memory, packed by the kernel. */
 import type { Manifest, PackEntry, TensorPart } from "@mpk/cuda/manifest";
 import { turn, type OnProgress } from "../backend.ts";
 import { requireWeightDType, storedBits, toBf16Words } from "../convert.ts";
