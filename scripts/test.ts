@@ -20,6 +20,8 @@ interface Report {
   readonly testResults: readonly {
     readonly name: string;
     readonly status: string;
+    readonly startTime: number;
+    readonly endTime: number;
     readonly assertionResults: readonly { readonly status: string }[];
   }[];
 }
@@ -65,6 +67,10 @@ function vitest(
     ? (JSON.parse(readFileSync(output, "utf8")) as Report)
     : { testResults: [] };
   rmSync(folder, { recursive: true, force: true });
+  const millis = (file: Report["testResults"][number]): number => file.endTime - file.startTime;
+  const slowest = [...report.testResults].sort((a, b) => millis(b) - millis(a)).slice(0, 5);
+  const times = slowest.map((f) => `${relative(root, f.name)} ${(millis(f) / 1000).toFixed(0)} s`);
+  if (times.length > 1) say(`slowest: ${times.join(", ")}`);
   let failed = 0;
   for (const file of report.testResults) {
     const count = counts[tierOf(file.name)];
