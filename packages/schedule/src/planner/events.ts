@@ -56,7 +56,8 @@ export function planEvents(
 
 /**
  * Walks the step once. Each SM carries the set of ops it knows to be complete; waiting for an op
- * adds all that its tasks knew, so a wait for something already known is dropped.
+ * adds all that its tasks knew, and all ops whose tasks came before them on the same SMs. A wait
+ * for something already known is dropped.
  */
 function reduceWaits(
   needs: readonly (readonly number[])[],
@@ -72,6 +73,8 @@ function reduceWaits(
   const rank = new Int32Array(ops);
   execution.forEach((op, i) => (rank[op] = i));
   const waits: number[][] = Array.from({ length: tasks.count }, () => []);
+  const usedSms = Array.from({ length: ops }, () => new Uint32Array(Math.ceil(sms / 32)));
+  const executed = new Uint32Array(words);
   for (const op of execution) {
     const after = knownAfter[op] as Uint32Array;
     const before = (doneBefore[op] as Uint32Array).fill(0xffffffff);
@@ -88,8 +91,16 @@ function reduceWaits(
       }
       for (let w = 0; w < words; w++) before[w] = (before[w] ?? 0) & (mine[w] ?? 0);
       merge(after, mine);
+      setBit(usedSms[op] as Uint32Array, tasks.sm[task] ?? 0);
+    }
+    for (let w = 0; w < words; w++) {
+      for (let rest = (executed[w] ?? 0) & ~(after[w] ?? 0); rest !== 0; rest &= rest - 1) {
+        const other = w * 32 + 31 - Math.clz32(rest & -rest);
+        if (contains(usedSms[op] as Uint32Array, usedSms[other] as Uint32Array)) setBit(after, other);
+      }
     }
     setBit(after, op);
+    setBit(executed, op);
     if (to - from === 1) setBit(known[tasks.sm[from] ?? 0] as Uint32Array, op);
   }
   return { waits, doneBefore };
@@ -197,6 +208,10 @@ export function hasBit(bits: Uint32Array, i: number): boolean {
 
 function setBit(bits: Uint32Array, i: number): void {
   bits[i >> 5] = (bits[i >> 5] ?? 0) | (1 << (i & 31));
+}
+
+function contains(all: Uint32Array, some: Uint32Array): boolean {
+  return some.every((word, w) => (word & ~(all[w] ?? 0)) === 0);
 }
 
 function merge(into: Uint32Array, from: Uint32Array): void {

@@ -8,8 +8,11 @@
 import type { Plan } from "../plan.ts";
 import type { Model } from "./model.ts";
 
-/** Steps that are unrolled: a step, the one that reuses its buffers, the one that reuses its descriptor. */
-export const unrolledSteps = 3;
+/**
+ * Steps that are unrolled. Every edge stays in its step or leads to the next, and from step 1 on
+ * all steps are alike, so the first two show every kind of pair; step 0 has the fewest edges.
+ */
+export const unrolledSteps = 2;
 
 /** Where an SM was stuck. */
 export interface Stuck {

@@ -1,4 +1,6 @@
 /** @file verify(): proves the six laws of a Plan, or shows the smallest schedule that breaks one. */
+import { verifyProgram } from "@mpk/ir";
+import type { SemanticsTable } from "@mpk/ir";
 import type { ScheduleTable } from "../contracts.ts";
 import type { Plan } from "../plan.ts";
 import { structureProblems } from "../structure.ts";
@@ -22,7 +24,8 @@ import { collectTouches } from "./touches.ts";
  * the same for every T and rows of a smaller step are a subset.
  *
  * Time grows linearly with tasks times SMs. Never throws for a broken plan; a plan whose parts do
- * not fit together is reported under coverage, and the other laws are then left unchecked.
+ * not fit together, or whose Program is not valid, is reported under coverage, and the other laws
+ * are then left unchecked.
  */
 export function verify(plan: Plan, table: ScheduleTable): VerifyReport {
   const begin = performance.now();
@@ -37,6 +40,8 @@ export function verify(plan: Plan, table: ScheduleTable): VerifyReport {
 function checkLaws(plan: Plan, table: ScheduleTable): readonly LawReport[] {
   const malformed = openLaw("coverage");
   for (const problem of structureProblems(plan)) malformed.violate(problem);
+  const semantics: SemanticsTable = new Map([...table].map(([name, op]) => [name, op.semantics]));
+  for (const { message } of verifyProgram(plan.program, semantics)) malformed.violate(message);
   const form = malformed.close();
   if (form.violations.length > 0) return [form];
   let model: Model;

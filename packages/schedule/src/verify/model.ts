@@ -86,14 +86,14 @@ export function buildModel(plan: Plan, table: ScheduleTable): Model {
     slotTask,
     opSlots,
     resolve,
-    reads: (slot) => {
+    reads: remember(slotTask.length, (slot) => {
       const { model, regions } = taskOf(slot);
       return regions.reads.map((r) => locate(model.op.inputs[r.index] ?? -1, r.lo, r.hi));
-    },
-    writes: (slot) => {
+    }),
+    writes: remember(slotTask.length, (slot) => {
       const { model, regions } = taskOf(slot);
       return regions.writes.map((r) => locate(model.op.outputs[r.index] ?? -1, r.lo, r.hi));
-    },
+    }),
     states: (slot) => {
       const { model, regions } = taskOf(slot);
       return regions.states.map((r) => ({
@@ -105,6 +105,12 @@ export function buildModel(plan: Plan, table: ScheduleTable): Model {
       }));
     },
   };
+}
+
+/** Every law asks the same of each slot. */
+function remember<T>(count: number, ask: (slot: number) => T): (slot: number) => T {
+  const known: (T | undefined)[] = Array.from({ length: count });
+  return (slot) => (known[slot] ??= ask(slot));
 }
 
 function modelOps(plan: Plan, table: ScheduleTable): readonly OpModel[] {
