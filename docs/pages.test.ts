@@ -1,9 +1,24 @@
-/** @file The pages' code runs, and prints what the pages say. */
-import { join } from "node:path";
+/** @file The pages' code runs and prints what the pages say; their links lead somewhere. */
+import { existsSync, globSync, readFileSync } from "node:fs";
+import { dirname, join } from "node:path";
 import { describe, expect, it } from "vitest";
 import { blocksOf, runPage } from "./blocks.ts";
 
 const root = join(import.meta.dirname, "..");
+
+describe("links", () => {
+  const pages = globSync(["*.md", "{docs,packages,examples}/**/*.md"], {
+    cwd: root,
+    exclude: (path) => /node_modules|dist|changeset/.test(path),
+  });
+
+  it.each(pages)("of %s lead to files", (page) => {
+    const text = readFileSync(join(root, page), "utf8").replaceAll(/^```[\s\S]*?^```$/gm, "");
+    const targets = [...text.matchAll(/\]\(([^)#:\s]+)[^):]*\)/g)].map((match) => match[1] ?? "");
+    const missing = targets.filter((target) => !existsSync(join(root, dirname(page), target)));
+    expect(missing).toEqual([]);
+  });
+});
 
 describe("code blocks", () => {
   it.each(["README.md", "docs/tutorial.md"])("%s runs as it says", { timeout: 180_000 }, (page) => {

@@ -198,7 +198,7 @@ export function anyViolations(project: Project, files: readonly SourceFile[]): r
 export function sourcePaths(root: string): readonly string[] {
   const all = readdirSync(join(root, "packages"), { recursive: true, encoding: "utf8" });
   return all
-    .filter((path) => /^[^/]+\/src\/.*\.(ts|cuh|njk)$/.test(path))
+    .filter((path) => /^[^/]+\/src\/.*\.(ts|cuh|njk|h|hpp|cpp)$/.test(path))
     .filter((path) => !path.includes("node_modules") && !path.endsWith(".test.ts"))
     .map((path) => join(root, "packages", path))
     .sort();
