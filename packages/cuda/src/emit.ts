@@ -1,6 +1,6 @@
 /** @file Plan in, one `.cu` and its Manifest out. Deterministic to the byte. */
 import { readFileSync } from "node:fs";
-import type { Plan, ScheduleTable } from "@mpk/schedule";
+import { type Plan, type ScheduleTable, sharedReserveBytes } from "@mpk/schedule";
 import { type Bodies, renderBodies } from "./bodies.ts";
 import type { BodyTable } from "./body.ts";
 import { encodeSm, idsOf, operandWords } from "./encode.ts";
@@ -16,7 +16,7 @@ import {
 } from "./manifest.ts";
 import { layoutMemory, type MemoryLayout } from "./memory.ts";
 import { columnsOf } from "./operands.ts";
-import { findTarget, sharedReserveBytes, type Target } from "./targets.ts";
+import { findTarget, type Target } from "./targets.ts";
 import { render } from "./templates.ts";
 
 export interface EmitOptions {
@@ -31,6 +31,8 @@ export interface Emitted {
 
 /** Bytes between two event counters: one L2 sector pair each, so that pollers do not collide. */
 const eventStride = 128;
+/** Page-table entries kept in shared memory; later ones are read from L2. */
+const sharedPages = 64;
 const deviceFiles = [
   "machine", "core", "linear", "attention", "rows", "sampling", "choose", "decode", "pack",
 ] as const;
@@ -88,6 +90,9 @@ function constants(plan: Plan, vocab: number, event: number) {
     { name: "kActivationBytes", value: ring.activationBytes },
     { name: "kPartialBytes", value: ring.partialBytes },
     { name: "kWorkBytes", value: work },
+    { name: "kSharedReserve", value: sharedReserveBytes },
+    { name: "kSharedPages", value: sharedPages },
+    { name: "kPages", value: plan.pages },
     { name: "kPageTokens", value: plan.pageTokens },
     { name: "kEventStride", value: eventStride },
     { name: "kStepEvent", value: event },

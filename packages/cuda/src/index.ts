@@ -5,4 +5,4 @@ export { floatLiteral, printExpression } from "./expression.ts";
 export { type Instruction, type Run, roll, unroll, Word } from "./instructions.ts";
 export { emitLauncher, type LauncherFile } from "./launcher/launcher.ts";
 export * from "./manifest.ts";
-export { findTarget, sharedReserveBytes, type Target, targets } from "./targets.ts";
+export { findTarget, type Target, targets } from "./targets.ts";

@@ -20,9 +20,6 @@ export const targets: readonly Target[] = [
   { name: "sm_120", sharedBytes: 99 * kib, bulkCopies: true },
 ];
 
-/** Shared memory beside ring, activations and partial sums: barriers, step, instructions. */
-export const sharedReserveBytes = 2048;
-
 /** Throws `RangeError` with the known names. */
 export function findTarget(name: string): Target {
   const target = targets.find((t) => t.name === name);

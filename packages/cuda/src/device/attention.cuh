@@ -67,25 +67,33 @@ MPK_DEVICE void prepare_row(Context& c, const X* from, float* to,
   }
 }
 
-// kVec bf16 of one piece as float32.
-template <u32 kVec> MPK_DEVICE void load_piece(const u16* p, bool global, float* out) {
-  u32 words[kVec / 2];
-  if (kVec == 8) {
-    Vec4 r = global ? load_vec4(p) : *reinterpret_cast<const Vec4*>(p);
-    words[0] = r.x; words[1 % (kVec / 2)] = r.y;
-    words[2 % (kVec / 2)] = r.z; words[3 % (kVec / 2)] = r.w;
-  } else if (kVec == 4) {
-    Vec2 r = global ? load_vec2(p) : *reinterpret_cast<const Vec2*>(p);
-    words[0] = r.x; words[1 % (kVec / 2)] = r.y;
-  } else {
-    words[0] = global ? load_u32(reinterpret_cast<const u32*>(p))
-                      : *reinterpret_cast<const u32*>(p);
+// One lane's dims of a cache row as they lie in memory: kPieces of kVec bf16.
+template <class C> struct RowPart {
+  typedef HeadMap<C> Map;
+  u32 words[Map::kDims / 2];
+
+  // From the cache, or from this step's rows in shared memory.
+  MPK_DEVICE void load(const u16* row, bool global, u32 sub) {
+#pragma unroll
+    for (u32 p = 0; p < Map::kPieces; p++) {
+      const u16* at = row + (p * 8 + sub) * Map::kVec;
+      u32* to = words + p * (Map::kVec / 2);
+      if constexpr (Map::kVec == 8) {
+        Vec4 r = global ? load_vec4(at) : *reinterpret_cast<const Vec4*>(at);
+        to[0] = r.x; to[1] = r.y; to[2] = r.z; to[3] = r.w;
+      } else if constexpr (Map::kVec == 4) {
+        Vec2 r = global ? load_vec2(at) : *reinterpret_cast<const Vec2*>(at);
+        to[0] = r.x; to[1] = r.y;
+      } else {
+        const u32* one = reinterpret_cast<const u32*>(at);
+        to[0] = global ? load_u32(one) : *one;
+      }
+    }
   }
-  for (u32 i = 0; i < kVec / 2; i++) {
-    out[2 * i] = bf16_low(words[i]);
-    out[2 * i + 1] = bf16_high(words[i]);
+  MPK_DEVICE float at(u32 i) const {
+    return i % 2 == 0 ? bf16_low(words[i / 2]) : bf16_high(words[i / 2]);
   }
-}
+};
 
 // Running softmax of one query over the keys a lane group has seen.
 template <u32 kDims> struct Running {
@@ -97,11 +105,65 @@ template <u32 kDims> struct Running {
 // base-2 softmax: scores carry log2(e) already.
 constexpr float kMinusInfinity = -1e30f;
 
+// Physical page of a position: the first pages are in shared memory, the rest in L2.
+MPK_DEVICE i32 page_of(const Context& c, const i32* pages, u32 position) {
+  const u32 page = position / kPageTokens;
+  return page < kSharedPages ? c.shared->pages[page] : load_i32(pages + page);
+}
+
+// Keys of one turn of a lane group, and whether it has one.
+template <class C> struct KeyRows {
+  RowPart<C> k, v;
+  u32 key;
+  bool valid;
+
+  MPK_DEVICE void load(const Context& c, const AttentionShared<C>& s, const u16* cache,
+                       const i32* pages, u32 kvHead, u32 at, u32 last) {
+    key = at;
+    valid = at < last;
+    const u32 safe = valid ? at : last - 1, past = c.position, sub = c.lane & 7u;
+    if (safe < past) {
+      const i32 page = page_of(c, pages, safe);
+      k.load(cache + cache_row<C>(page, safe, 0, kvHead), true, sub);
+      v.load(cache + cache_row<C>(page, safe, 1, kvHead), true, sub);
+    } else {
+      k.load(s.k + (safe - past) * C::kD, false, sub);
+      v.load(s.v + (safe - past) * C::kD, false, sub);
+    }
+  }
+};
+
+template <class C>
+MPK_DEVICE void attend_key(const KeyRows<C>& rows, const float (&q)[HeadMap<C>::kDims], u32 at,
+                           Running<HeadMap<C>::kDims>& r) {
+  constexpr u32 kDims = HeadMap<C>::kDims;
+  float score = 0.0f;
+#pragma unroll
+  for (u32 i = 0; i < kDims; i++) score += q[i] * rows.k.at(i);
+  score += shuffle_xor(score, 1);
+  score += shuffle_xor(score, 2);
+  score += shuffle_xor(score, 4);
+  // `at` is the query's position.
+  const bool seen = rows.valid && rows.key <= at && (C::kWindow == 0 || rows.key + C::kWindow > at);
+  if (!seen) score = kMinusInfinity;
+  const float maximum = m_max(r.maximum, score);
+  const float keep = exp2_fast(r.maximum - maximum);
+  const float weight = seen ? exp2_fast(score - maximum) : 0.0f;
+  r.maximum = maximum;
+  r.sum = r.sum * keep + weight;
+#pragma unroll
+  for (u32 i = 0; i < kDims; i++) r.value[i] = r.value[i] * keep + weight * rows.v.at(i);
+}
+
+// kQueries queries from `query0` on over all their keys. Each warp takes four keys a turn; with one
+// query, kAhead turns are loaded before the first is used: their latencies overlap.
 template <class C, u32 kQueries>
 MPK_DEVICE void attend_keys(Context& c, const AttentionShared<C>& s, const u16* cache,
                             const i32* pages, u32 kvHead, u32 query0,
                             Running<HeadMap<C>::kDims> (&run)[kQueries]) {
   typedef HeadMap<C> Map;
+  constexpr u32 kAhead = kQueries > 1 ? 1 : C::kD > 128 ? 1 : C::kD > 64 ? 2 : 4;
+  constexpr u32 kTurn = kConsumerWarps * 4;
   const u32 sub = c.lane & 7u, past = c.position;
   float q[kQueries][Map::kDims];
   for (u32 j = 0; j < kQueries; j++) {
@@ -116,51 +178,16 @@ MPK_DEVICE void attend_keys(Context& c, const AttentionShared<C>& s, const u16* 
   const u32 last = past + (query0 + kQueries < c.tokens ? query0 + kQueries : c.tokens);
   const u32 first = C::kWindow && past + query0 + 1 > C::kWindow
                         ? past + query0 + 1 - C::kWindow : 0;
-  for (u32 base = first + c.warp * 4; base < last; base += kConsumerWarps * 4) {
-    const u32 key = base + (c.lane >> 3);
-    const bool valid = key < last;
-    const u32 safe = valid ? key : last - 1;
-    const u16 *kRow, *vRow;
-    const bool global = safe < past;
-    if (global) {
-      i32 page = load_i32(pages + safe / kPageTokens);
-      kRow = cache + cache_row<C>(page, safe, 0, kvHead);
-      vRow = cache + cache_row<C>(page, safe, 1, kvHead);
-    } else {
-      kRow = s.k + (safe - past) * C::kD;
-      vRow = s.v + (safe - past) * C::kD;
+  for (u32 base = first + c.warp * 4; base < last; base += kAhead * kTurn) {
+    KeyRows<C> rows[kAhead];
+#pragma unroll
+    for (u32 i = 0; i < kAhead; i++) {
+      rows[i].load(c, s, cache, pages, kvHead, base + i * kTurn + (c.lane >> 3), last);
     }
-    float k[Map::kDims], v[Map::kDims];
-    for (u32 p = 0; p < Map::kPieces; p++) {
-      u32 at = (p * 8 + sub) * Map::kVec;
-      load_piece<Map::kVec>(kRow + at, global, k + p * Map::kVec);
-      // One query leaves registers for both rows at once, which hides a latency.
-      if (kQueries == 1) load_piece<Map::kVec>(vRow + at, global, v + p * Map::kVec);
-    }
-    float scores[kQueries];
-    for (u32 j = 0; j < kQueries; j++) {
-      float score = 0.0f;
-      for (u32 i = 0; i < Map::kDims; i++) score += q[j][i] * k[i];
-      score += shuffle_xor(score, 1);
-      score += shuffle_xor(score, 2);
-      score += shuffle_xor(score, 4);
-      const u32 at = past + query0 + j;  // this query's position
-      const bool seen = valid && key <= at && (C::kWindow == 0 || key + C::kWindow > at);
-      scores[j] = seen ? score : kMinusInfinity;
-    }
-    for (u32 p = 0; kQueries > 1 && p < Map::kPieces; p++) {
-      load_piece<Map::kVec>(vRow + (p * 8 + sub) * Map::kVec, global, v + p * Map::kVec);
-    }
-    for (u32 j = 0; j < kQueries; j++) {
-      const float score = scores[j];
-      const bool seen = score > kMinusInfinity;
-      Running<Map::kDims>& r = run[j];
-      float maximum = m_max(r.maximum, score);
-      float keep = exp2_fast(r.maximum - maximum);
-      float weight = seen ? exp2_fast(score - maximum) : 0.0f;
-      r.maximum = maximum;
-      r.sum = r.sum * keep + weight;
-      for (u32 i = 0; i < Map::kDims; i++) r.value[i] = r.value[i] * keep + weight * v[i];
+#pragma unroll
+    for (u32 i = 0; i < kAhead; i++) {
+#pragma unroll
+      for (u32 j = 0; j < kQueries; j++) attend_key<C>(rows[i], q[j], past + query0 + j, run[j]);
     }
   }
 }
@@ -249,11 +276,25 @@ MPK_DEVICE void prepare_rows(Context& c, const u32* ops, const AttentionShared<C
   }
 }
 
+// Past rows do not depend on this step: on their way to L2 while the task waits for its query.
+template <class C>
+MPK_DEVICE void prefetch_past(const Context& c, const u16* cache, const i32* pages, u32 kvHead) {
+  constexpr u32 kLines = (C::kD * 2 + 127) / 128, kMost = 512;  // rows, the latest ones
+  const u32 window = C::kWindow && C::kWindow < kMost ? C::kWindow : kMost;
+  const u32 first = c.position > window ? c.position - window : 0;
+  for (u32 i = c.thread; i < (c.position - first) * 2 * kLines; i += kConsumerThreads) {
+    const u32 line = i % kLines, isValue = i / kLines & 1u, position = first + i / (2 * kLines);
+    const u64 row = cache_row<C>(page_of(c, pages, position), position, isValue, kvHead);
+    prefetch_l2(cache + row + line * 64);
+  }
+}
+
 template <class C> MPK_DEVICE void run_attention(Context& c, const u32* in) {
   const u32* ops = operands(in);
   AttentionShared<C> s(c.work);
   u16* cache = reinterpret_cast<u16*>(c.params->kv + static_cast<u64>(ops[C::kStateOperand]) * 256);
   const i32* pages = reinterpret_cast<const i32*>(c.params->pageTable);
+  prefetch_past<C>(c, cache, pages, in[kWordTileLo] / (C::kHeads / C::kKvHeads));
   begin_task(c, in);
   for (u32 head = in[kWordTileLo]; head < in[kWordTileHi]; head++) {
     const u32 group = C::kHeads / C::kKvHeads, kvHead = head / group;
@@ -263,7 +304,7 @@ template <class C> MPK_DEVICE void run_attention(Context& c, const u32* in) {
       for (u32 e = c.thread; e < 2 * c.tokens * C::kD; e += kConsumerThreads) {
         u32 d = e % C::kD, token = e / C::kD % c.tokens, isValue = e / (C::kD * c.tokens);
         u32 position = c.position + token;
-        i32 page = load_i32(pages + position / kPageTokens);
+        i32 page = page_of(c, pages, position);
         cache[cache_row<C>(page, position, isValue, kvHead) + d] =
             (isValue ? s.v : s.k)[token * C::kD + d];
       }

@@ -18,9 +18,12 @@ struct Shared {
   u32 instruction[2][kInstructionWords];
   float reduce[64];
   float scale[16];
+  i32 pages[kSharedPages];  // the first entries of the page table
   u32 aborted;  // this SM saw a time-out, its own or another's
   u32 leave;    // the launch is over: the producer drains and goes
 };
+
+static_assert(sizeof(Shared) <= kSharedReserve, "the plan reserves too little shared memory");
 
 // Everything a task body needs. One per thread, in registers.
 struct Context {
@@ -47,21 +50,20 @@ MPK_DEVICE u32* event_counter(const Params& p, u32 event) {
   return reinterpret_cast<u32*>(p.events + (event + 1) * kEventStride);
 }
 
-// The first SM that times out writes the report; all then leave. By value: a Context whose address
-// escaped could not stay in registers.
-MPK_NOINLINE void report_timeout(const Params* params, const Shared* shared, u32 sm, u32 step,
-                                 u32 instruction, u32 kind, u32 event, u32 expected, u32 seen) {
-  const Params& p = *params;
+// The first SM that times out writes the report; all then leave. Inlined: a call would spill what
+// a body holds in registers.
+MPK_DEVICE void report_timeout(const Context& c, u32 kind, u32 event, u32 expected, u32 seen) {
+  const Params& p = *c.params;
   if (compare_swap_gpu(abort_word(p), 0, 1) != 0) return;
   store_release_system(control_word(p, kControlReportKind), kind);
-  store_release_system(control_word(p, kControlReportSm), sm);
-  store_release_system(control_word(p, kControlReportInstruction), instruction);
+  store_release_system(control_word(p, kControlReportSm), c.sm);
+  store_release_system(control_word(p, kControlReportInstruction), c.instruction);
   store_release_system(control_word(p, kControlReportOp),
-                       shared->instruction[instruction & 1u][kWordOp]);
+                       c.shared->instruction[c.instruction & 1u][kWordOp]);
   store_release_system(control_word(p, kControlReportEvent), event);
   store_release_system(control_word(p, kControlReportExpected), expected);
   store_release_system(control_word(p, kControlReportSeen), seen);
-  store_release_system(control_word(p, kControlReportStep), step);
+  store_release_system(control_word(p, kControlReportStep), c.step);
   store_release_system(control_word(p, kControlStatus), kStatusWatchdog);
 }
 
@@ -74,7 +76,7 @@ MPK_DEVICE bool waited_too_long(const Context& c, u64& since, u32 kind, u32 even
     u64 now = now_nanos();
     if (since == 0) since = now;
     if (now - since < c.params->watchdogNanos) return false;
-    report_timeout(c.params, c.shared, c.sm, c.step, c.instruction, kind, event, expected, seen);
+    report_timeout(c, kind, event, expected, seen);
   }
   *aborted = 1;
   return true;

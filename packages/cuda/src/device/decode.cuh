@@ -125,6 +125,9 @@ MPK_KERNEL void __launch_bounds__(kThreads, 1) mpk_decode(const __grid_constant_
     c.shared->aborted = 0;
     c.shared->leave = 0;
   }
+  for (u32 i = c.thread; i < kSharedPages && i < kPages; i += block_threads()) {
+    c.shared->pages[i] = load_i32(reinterpret_cast<const i32*>(params.pageTable) + i);
+  }
   block_barrier();
   if (kRunStart[c.sm] == kRunStart[c.sm + 1]) return;  // no tasks on this SM
   if (c.warp == kConsumerWarps) {

@@ -4,7 +4,7 @@
 // A linear's constants, made by the emitter:
 //   kK, kN, kGroups, kBlocksPerChunk, kChunksPerTile, kChunksPerSlice, kTilesPerGroup
 //   kNorm (0 none, 1 rms, 2 layer), kEps, kLastRow, kXStride, kOutStride, typename X, typename Out,
-//   struct Extras { load(c, operands, row, column) } and epilogue(float (&acc)[kGroups], extras).
+//   struct Extras { load(c, operands, row, column); epilogue(acc) }.
 
 // Floats of partial sums that one warp has in one of the two buffers: [tile][token][16].
 constexpr u32 kSlot = kPartialBytes / 4 / kConsumerWarps;
@@ -29,6 +29,25 @@ MPK_DEVICE void load_four(const u16* p, float (&v)[4]) {
   v[0] = bf16_low(r.x); v[1] = bf16_high(r.x);
   v[2] = bf16_low(r.y); v[3] = bf16_high(r.y);
 }
+// Four gains as they lie in memory: registers are dear while a task waits.
+struct Gains {
+  Vec4 words;
+
+  MPK_DEVICE void load(const u16* p) {
+    const Vec2 r = load_const_vec2(p);
+    words.x = r.x;
+    words.y = r.y;
+  }
+  MPK_DEVICE void load(const float* p) { words = load_const_vec4(p); }
+  MPK_DEVICE void get(const u16*, float (&g)[4]) const {
+    g[0] = bf16_low(words.x); g[1] = bf16_high(words.x);
+    g[2] = bf16_low(words.y); g[3] = bf16_high(words.y);
+  }
+  MPK_DEVICE void get(const float*, float (&g)[4]) const {
+    g[0] = bits_to_f32(words.x); g[1] = bits_to_f32(words.y);
+    g[2] = bits_to_f32(words.z); g[3] = bits_to_f32(words.w);
+  }
+};
 MPK_DEVICE float load_one(const float* p) { return load_f32(p); }
 MPK_DEVICE float load_one(const u16* p) { return bf16_to_f32(load_u16(p)); }
 MPK_DEVICE void store_one(float* p, float v) { *p = v; }
@@ -122,6 +141,83 @@ MPK_DEVICE void load_activations(Context& c, const u32* ops, const X* x, u32 row
   }
 }
 
+// One token, everything at once: each thread keeps its columns in registers from the first load to
+// the normed bf16, so that x is read once and the gains are there before x is.
+template <class C> struct OneRow {
+  static constexpr u32 kAllQuads = C::kChunksPerTile * C::kBlocksPerChunk * 8;
+  static constexpr u32 kQuads = (kAllQuads + kConsumerThreads - 1) / kConsumerThreads;
+  static constexpr bool kFits = C::kVectorX && C::kNorm != 2 && kQuads <= (C::kNorm == 0 ? 16 : 8);
+  Gains gains[C::kNorm == 1 ? kQuads : 1];
+
+  MPK_DEVICE void load_gains(const Context& c, const u32* ops) {
+    if (C::kNorm != 1) return;
+    const typename C::Gain* from = in_resident<typename C::Gain>(c, ops[C::kGainOperand]);
+#pragma unroll
+    for (u32 i = 0; i < (C::kNorm == 1 ? kQuads : 1); i++) {
+      const u32 k = (c.thread + i * kConsumerThreads) * 4;
+      if (k < C::kK) gains[i].load(from + k);
+    }
+  }
+
+  // bf16 that no norm changes goes over as it is.
+  MPK_DEVICE void copy(const Context& c, const u16* x) {
+    Vec2 v[kQuads];
+#pragma unroll
+    for (u32 i = 0; i < kQuads; i++) {
+      const u32 k = (c.thread + i * kConsumerThreads) * 4;
+      v[i] = Vec2{0, 0};
+      if (k < C::kK) v[i] = load_vec2(x + k);
+    }
+#pragma unroll
+    for (u32 i = 0; i < kQuads; i++) {
+      const u32 quad = c.thread + i * kConsumerThreads;
+      if (quad < kAllQuads) *reinterpret_cast<Vec2*>(c.work + quad * 8) = v[i];
+    }
+  }
+
+  MPK_DEVICE void load(Context& c, const typename C::X* x) {
+    if constexpr (C::kNorm == 0 && sizeof(typename C::X) == 2) {
+      copy(c, x);
+    } else {
+      convert(c, x);
+    }
+  }
+
+  MPK_DEVICE void convert(Context& c, const typename C::X* x) {
+    float v[kQuads][4];
+    float squares = 0.0f;
+#pragma unroll
+    for (u32 i = 0; i < kQuads; i++) {
+      const u32 k = (c.thread + i * kConsumerThreads) * 4;
+      v[i][0] = v[i][1] = v[i][2] = v[i][3] = 0.0f;
+      if (k < C::kK) load_four(x + k, v[i]);
+    }
+    float scale = 1.0f;
+    if (C::kNorm == 1) {
+#pragma unroll
+      for (u32 i = 0; i < kQuads; i++) {
+        squares += v[i][0] * v[i][0] + v[i][1] * v[i][1] + v[i][2] * v[i][2] + v[i][3] * v[i][3];
+      }
+      squares = group_sum(c, squares) * (1.0f / static_cast<float>(C::kK));
+      scale = m_rsqrt(squares + C::kEps);
+    }
+#pragma unroll
+    for (u32 i = 0; i < kQuads; i++) {
+      const u32 quad = c.thread + i * kConsumerThreads;
+      if (quad >= kAllQuads) continue;
+      float y[4] = {v[i][0], v[i][1], v[i][2], v[i][3]};
+      if (C::kNorm == 1 && quad * 4 < C::kK) {
+        float gain[4];
+        gains[i].get(static_cast<const typename C::Gain*>(nullptr), gain);
+#pragma unroll
+        for (u32 j = 0; j < 4; j++) y[j] = v[i][j] * scale * gain[j];
+      }
+      *reinterpret_cast<Vec2*>(c.work + quad * 8) =
+          Vec2{pack_bf16(y[0], y[1]), pack_bf16(y[2], y[3])};
+    }
+  }
+};
+
 // One chunk: kBlocksPerChunk blocks of 32 columns, two fragments each.
 template <class C>
 MPK_DEVICE void multiply_chunk(const u8* stage, const u8* act, bool active, u32 lane,
@@ -152,17 +248,19 @@ MPK_DEVICE void flush_partial(float* slot, u32 rows, u32 lane, float (&acc)[2][4
   for (u32 i = 0; i < 4; i++) acc[0][i] = acc[1][i] = 0.0f;
 }
 
-// Adds the warps' slots in order and finishes every output of a tile group.
+// Adds the warps' slots in order and finishes every output of a tile group. `first` are the extras
+// of this thread's first output, loaded while the weights streamed by.
 template <class C>
 MPK_DEVICE void finish_group(Context& c, const u32* ops, const float* partial, u32 tile0,
-                             u32 tiles, u32 rows) {
+                             u32 tiles, u32 rows, const typename C::Extras& first) {
   constexpr u32 kWidth = 16 / C::kGroups;
   typename C::Out* out = in_scratch<typename C::Out>(c, ops[C::kOutOperand]);
   for (u32 e = c.thread; e < tiles * rows * kWidth; e += kConsumerThreads) {
     u32 r = e % kWidth, token = (e / kWidth) % rows, tile = e / (kWidth * rows);
     u32 column = (tile0 + tile) * kWidth + r;
     if (column >= C::kN) continue;
-    typename C::Extras extras(c, ops, token, column);
+    typename C::Extras extras = first;
+    if (e != c.thread) extras.load(c, ops, token, column);
     float acc[C::kGroups];
     for (u32 g = 0; g < C::kGroups; g++) {
       const float* p = partial + (tile * rows + token) * 16 + g * kWidth + r;
@@ -174,6 +272,16 @@ MPK_DEVICE void finish_group(Context& c, const u32* ops, const float* partial, u
   }
 }
 
+// Extras of the output that this thread finishes first in a tile group.
+template <class C>
+MPK_DEVICE void load_first_extras(const Context& c, const u32* ops, u32 tile0, u32 tiles, u32 rows,
+                                  typename C::Extras& extras) {
+  constexpr u32 kWidth = 16 / C::kGroups;
+  const u32 e = c.thread, tile = e / (kWidth * rows);
+  const u32 column = (tile0 + tile) * kWidth + e % kWidth;
+  if (tile < tiles && column < C::kN) extras.load(c, ops, (e / kWidth) % rows, column);
+}
+
 template <class C> MPK_DEVICE void run_linear(Context& c, const u32* in) {
   constexpr u32 kChunkColumns = C::kBlocksPerChunk * 32;
   constexpr u32 kPadK = C::kChunksPerTile * kChunkColumns;
@@ -182,33 +290,34 @@ template <class C> MPK_DEVICE void run_linear(Context& c, const u32* in) {
   const u32* ops = operands(in);
   const u32 tileLo = in[kWordTileLo], tileHi = in[kWordTileHi];
   const u32 rows = C::kXRows == 1 || C::kLastRow ? 1 : c.tokens;
-  if (C::kNorm) {
-    const u8* gain = in_resident<u8>(c, ops[C::kGainOperand]);
-    constexpr u32 kBytes = C::kK * sizeof(typename C::Gain);
-    for (u32 i = c.thread * 128; i < kBytes; i += kConsumerThreads * 128) prefetch_l2(gain + i);
-  }
+  // Everything at once if it fits, else slice by slice.
+  const bool whole = rows * (kPadK * 2 + 64) <= kActivationBytes;
+  const bool oneRow = rows == 1 && whole && OneRow<C>::kFits;
+  OneRow<C> one;
+  if (oneRow) one.load_gains(c, ops);
   begin_task(c, in);
   const typename C::X* x = in_scratch<typename C::X>(c, ops[C::kXOperand]);
   if (C::kLastRow) x += static_cast<u64>(c.tokens - 1) * C::kXStride;
-  if (C::kNorm) row_statistics<C>(c, x, rows);
-
-  // Everything at once if it fits, else slice by slice.
-  const bool whole = rows * (kPadK * 2 + 64) <= kActivationBytes;
+  if (C::kNorm && !oneRow) row_statistics<C>(c, x, rows);
   const u32 sliceChunks = whole ? C::kChunksPerTile : C::kChunksPerSlice;
   const bool free = whole && kTileOrder;
   const u32 groupTiles = free ? kSlot / (rows * 16) : C::kTilesPerGroup;
   const u32 sliceStep = free ? C::kChunksPerTile : C::kChunksPerSlice;
   const u32 sliceBytes = sliceChunks * kChunkColumns * 2;
   const u32 rowBytes = sliceBytes + ((sliceBytes & 64u) ? 0 : 64);
-  if (whole) {
+  if (oneRow) {
+    one.load(c, x);
+  } else if (whole) {
     load_activations<C>(c, ops, x, rows, 0, kPadK, rowBytes);
-    consumer_barrier();
   }
+  if (whole) consumer_barrier();
   float* partial = reinterpret_cast<float*>(c.work + kActivationBytes);
   u32 chunk = c.chunk;
   u32 buffer = 0;
   for (u32 tile0 = tileLo; tile0 < tileHi; tile0 += groupTiles) {
     const u32 tiles = tileHi - tile0 < groupTiles ? tileHi - tile0 : groupTiles;
+    typename C::Extras extras;
+    load_first_extras<C>(c, ops, tile0, tiles, rows, extras);
     float* mine = partial + buffer * (kPartialBytes / 4) + c.warp * kSlot;
     for (u32 i = c.lane; i < tiles * rows * 16; i += 32) mine[i] = 0.0f;
     warp_barrier();
@@ -244,7 +353,8 @@ template <class C> MPK_DEVICE void run_linear(Context& c, const u32* in) {
       chunk += total;
     }
     consumer_barrier();
-    finish_group<C>(c, ops, partial + buffer * (kPartialBytes / 4), tile0, tiles, rows);
+    finish_group<C>(c, ops, partial + buffer * (kPartialBytes / 4), tile0, tiles, rows,
+                    extras);
     buffer ^= 1;
   }
   c.chunk = chunk;

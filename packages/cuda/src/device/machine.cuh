@@ -25,6 +25,9 @@ MPK_DEVICE u32 thread_index() { return threadIdx.x; }
 MPK_DEVICE u32 block_index() { return blockIdx.x; }
 MPK_DEVICE u32 block_threads() { return blockDim.x; }
 
+// Makes a value opaque to the compiler.
+MPK_DEVICE void forget(u32& v) { asm volatile("" : "+r"(v)); }
+
 // All warps of the block.
 MPK_DEVICE void block_barrier() { __syncthreads(); }
 // The first `threads` threads of the block only (hardware barrier 1).
@@ -62,6 +65,10 @@ MPK_DEVICE u32 load_const_u32(const u32* p) { return __ldg(p); }
 MPK_DEVICE Vec4 load_const_vec4(const void* p) {
   uint4 v = __ldg(reinterpret_cast<const uint4*>(p));
   return Vec4{v.x, v.y, v.z, v.w};
+}
+MPK_DEVICE Vec2 load_const_vec2(const void* p) {
+  uint2 v = __ldg(reinterpret_cast<const uint2*>(p));
+  return Vec2{v.x, v.y};
 }
 MPK_DEVICE void store_vec4(void* p, Vec4 v) {
   *reinterpret_cast<uint4*>(p) = make_uint4(v.x, v.y, v.z, v.w);

@@ -41,7 +41,7 @@ export const body: OpBody<AttentionAttrs> = {
       eps: env.float(attrs.qkNorm?.eps ?? 0),
       window: attrs.window ?? 0,
       // Registers hold a block's queries and sums: fewer at once for wide heads.
-      queryBlock: attrs.headDim > 128 ? 1 : attrs.headDim > 64 ? Math.min(fits, 2) : fits,
+      queryBlock: attrs.headDim > 64 ? 1 : fits,
       qkNorm: attrs.qkNorm !== null,
       rope: attrs.rope !== null,
       qStride: q.stride,
