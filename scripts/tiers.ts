@@ -19,10 +19,12 @@ export function findProgram(name: string, more: readonly string[] = []): string 
   return found ?? null;
 }
 
-/** The CUDA compiler: from `PATH`, `CUDA_HOME` or its usual place. */
+/** Where CUDA is, if it is: `CUDA_HOME`, `CUDA_PATH` or its usual place. */
+const cudaHome = process.env["CUDA_HOME"] ?? process.env["CUDA_PATH"] ?? "/usr/local/cuda";
+
+/** The CUDA compiler. */
 export function findNvcc(): string | null {
-  const home = process.env["CUDA_HOME"] ?? process.env["CUDA_PATH"] ?? "/usr/local/cuda";
-  return findProgram("nvcc", [join(home, "bin")]);
+  return findProgram("nvcc", [join(cudaHome, "bin")]);
 }
 
 /** A host C++ compiler: `CXX`, or the first of the usual names. */
@@ -43,7 +45,7 @@ export function detectTiers(): readonly Tier[] {
   const missing = {
     unit: null,
     emu: findHostCompiler() === null ? "no host C++ compiler (g++, clang++, c++ or $CXX)" : null,
-    nvcc: findNvcc() === null ? "no nvcc in $PATH, $CUDA_HOME/bin or /usr/local/cuda/bin" : null,
+    nvcc: findNvcc() === null ? `no nvcc in $PATH or ${cudaHome}/bin` : null,
     gpu: hasGpu() ? null : "no NVIDIA device",
   } satisfies Record<TierName, string | null>;
   return Object.entries(missing).map(([name, why]) => ({ name: name as TierName, missing: why }));
