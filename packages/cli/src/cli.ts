@@ -6,7 +6,8 @@ import { doctorCommand } from "./commands/doctor.ts";
 import { inspectCommand } from "./commands/inspect.ts";
 import { runCommand } from "./commands/run.ts";
 import { verifyCommand } from "./commands/verify.ts";
-import { exitCodes, exitCodesHelp, tell } from "./exit.ts";
+import { exitCodes, exitCodesHelp } from "./codes.ts";
+import { tell } from "./exit.ts";
 import type { Io } from "./io.ts";
 
 /** Runs `mpk` with `args` (without node and script). Never throws. */

@@ -1,4 +1,5 @@
 /** @file What a command sees of its process: streams, environment, interrupts. */
+import { exitCodes } from "./codes.ts";
 
 export interface Output {
   write(text: string): void;
@@ -9,8 +10,11 @@ export interface Io {
   readonly stdout: Output;
   readonly stderr: Output;
   readonly env: Readonly<Record<string, string | undefined>>;
-  /** Aborts when the user interrupts (Ctrl-C). */
-  readonly interrupted: AbortSignal;
+  /**
+   * Aborts when the user interrupts (Ctrl-C). Until a command calls this, an interrupt ends the
+   * process at once: there is nothing to stop cleanly.
+   */
+  interruptible(): AbortSignal;
 }
 
 const output = (stream: NodeJS.WriteStream): Output => ({
@@ -18,15 +22,13 @@ const output = (stream: NodeJS.WriteStream): Output => ({
   isTTY: stream.isTTY,
 });
 
-/**
- * The real process. The first interrupt asks the running command to stop cleanly; the second ends
- * the process at once.
- */
+/** The real process. A second interrupt always ends it at once, with exit code 130. */
 export function processIo(): Io {
   const controller = new AbortController();
+  let stoppable = false;
   for (const signal of ["SIGINT", "SIGTERM"] as const) {
     process.on(signal, () => {
-      if (controller.signal.aborted) process.exit(130);
+      if (!stoppable || controller.signal.aborted) process.exit(exitCodes.interrupted);
       controller.abort();
     });
   }
@@ -39,6 +41,9 @@ export function processIo(): Io {
     stdout: output(process.stdout),
     stderr: output(process.stderr),
     env: process.env,
-    interrupted: controller.signal,
+    interruptible() {
+      stoppable = true;
+      return controller.signal;
+    },
   };
 }

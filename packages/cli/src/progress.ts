@@ -4,8 +4,9 @@ import { Presets, SingleBar } from "cli-progress";
 import type { Io } from "./io.ts";
 
 const labels = {
+  plan: "compiling the model",
   load: "loading weights",
-  compile: "compiling the kernel",
+  compile: "building the kernel",
   generate: "generating",
 } as const satisfies Record<Progress["stage"], string>;
 
@@ -20,29 +21,58 @@ export interface ProgressBars {
 
 /** Bars for `io`, or none where nobody watches. */
 export function progressBars(io: Io): ProgressBars {
-  let bar: SingleBar | null = null;
-  let stage: Progress["stage"] | null = null;
-  let since = 0;
+  if (!io.stderr.isTTY) return { report: () => undefined, stop: () => undefined };
+  let shown: { readonly stage: Progress["stage"]; stop(): void; update(to: Progress): void } | null;
+  shown = null;
   const stop = () => {
-    bar?.stop();
-    bar = null;
+    shown?.stop();
+    shown = null;
   };
-  const report: OnProgress = ({ stage: now, done, total }) => {
-    if (!io.stderr.isTTY) return;
-    if (now !== stage) {
+  const report: OnProgress = (progress) => {
+    if (shown?.stage !== progress.stage) {
       stop();
-      stage = now;
-      since = performance.now();
+      if (progress.done < progress.total) shown = startBar(progress);
     }
-    if (bar === null && performance.now() - since > quietMillis && done < total) {
-      bar = new SingleBar(
-        { format: `${labels[now]} {bar} {percentage}%`, clearOnComplete: true, hideCursor: true },
-        Presets.shades_classic,
-      );
-      bar.start(total, done);
-    }
-    bar?.update(done);
-    if (done >= total) stop();
+    shown?.update(progress);
+    if (progress.done >= progress.total) stop();
   };
   return { report, stop };
+}
+
+/** Does `work` with bars, and clears them whatever comes of it. */
+export async function withBars<T>(io: Io, work: (report: OnProgress) => Promise<T>): Promise<T> {
+  const bars = progressBars(io);
+  return work(bars.report).finally(bars.stop);
+}
+
+/** A bar that appears once its stage has taken a while, by a timer: a stage may report rarely. */
+function startBar(first: Progress) {
+  let latest = first;
+  const bar = new SingleBar(
+    {
+      format: `${labels[first.stage]} {bar} {percentage}% {duration_formatted}`,
+      clearOnComplete: true,
+      hideCursor: true,
+      // Redraws while nothing is reported, so that the time goes on.
+      synchronousUpdate: false,
+      fps: 4,
+    },
+    Presets.shades_classic,
+  );
+  let started = false;
+  const timer = setTimeout(() => {
+    started = true;
+    bar.start(latest.total, latest.done);
+  }, quietMillis);
+  return {
+    stage: first.stage,
+    update(to: Progress) {
+      latest = to;
+      if (started) bar.update(to.done);
+    },
+    stop() {
+      clearTimeout(timer);
+      if (started) bar.stop();
+    },
+  };
 }

@@ -44,9 +44,10 @@ export function reportText(report: Report): string {
       ["bandwidth floor", `${report.floorMicros.toFixed(1)} µs per step`],
       ["shared memory", `${budget}: ${parts}`],
       ["registers", `at most ${report.registerBudget} per thread`],
+      ["resident weights", bytes(report.residentBytes)],
       ["KV cache", `${bytes(report.kvBytes)} for ${count(report.maxContext)} tokens`],
       ["scratch", bytes(report.scratchBytes)],
-      ["time", times(report.millis)],
+      ...(Object.keys(report.millis).length === 0 ? [] : [["time", times(report.millis)] as const]),
     ])
   );
 }

@@ -25,7 +25,7 @@ export async function mpk(args: readonly string[], options: RunOptions = {}): Pr
     stdout: { isTTY: false, write: (text) => { out += text; onOut?.(text); } },
     stderr: { isTTY: false, write: (text) => void (err += text) },
     env,
-    interrupted: (options.interrupt ?? new AbortController()).signal,
+    interruptible: () => (options.interrupt ?? new AbortController()).signal,
   });
   return { code, out, err };
 }

@@ -3,12 +3,12 @@ import { emit, type Emitted, type Manifest } from "@mpk/cuda";
 import { runPasses, type Program } from "@mpk/ir";
 import type { ModelLimits } from "@mpk/models";
 import { bodyTable, scheduleTable, semanticsTable } from "@mpk/ops";
-import { inputError, MpkError, runtimeError } from "@mpk/runtime";
+import { inputError, MpkError, runtimeError, turn, type OnProgress } from "@mpk/runtime";
 import { plan as makePlan, verify } from "@mpk/schedule";
 import type { Machine, Plan, VerifyReport } from "@mpk/schedule";
 import { loadModel, type LoadedModel, type ModelSource } from "./load.ts";
 import { defaultTarget, machineOf } from "./machine.ts";
-import { reportOf, type Report } from "./report.ts";
+import { checkDeviceMemory, reportOf, type Report } from "./report.ts";
 
 export interface CompileOptions {
   /** GPU target such as `sm_90a` (the default), or null for a Plan alone. */
@@ -21,6 +21,7 @@ export interface CompileOptions {
   readonly maxContext?: number;
   /** Most prompt tokens in one step; default 8. */
   readonly maxTokens?: number;
+  readonly onProgress?: OnProgress;
 }
 
 export interface Compiled {
@@ -63,18 +64,25 @@ export interface Planned {
   readonly millis: Readonly<Record<string, number>>;
 }
 
-/** Times stages as they run. */
-function stopwatch() {
+/** Stages in order, for progress. */
+const stages = ["load", "passes", "plan", "verify", "emit"] as const;
+
+/** Times stages as they run, and lets Node's event loop turn between them. */
+function stopwatch(onProgress: OnProgress | undefined) {
   const millis: Record<string, number> = {};
-  const timed = async <T>(stage: string, work: () => T | Promise<T>): Promise<T> => {
+  const total = stages.length;
+  const timed = async <T>(
+    stage: (typeof stages)[number],
+    work: () => T | Promise<T>,
+  ): Promise<T> => {
+    onProgress?.({ stage: "plan", done: stages.indexOf(stage), total });
+    await turn();
     const start = performance.now();
-    try {
-      return await work();
-    } finally {
-      millis[stage] = performance.now() - start;
-    }
+    const result = await work();
+    millis[stage] = performance.now() - start;
+    return result;
   };
-  return { millis, timed };
+  return { millis, timed, finish: () => onProgress?.({ stage: "plan", done: total, total }) };
 }
 
 /** Loads a model, runs the passes and plans it. @throws MpkError (input). */
@@ -82,11 +90,12 @@ export async function planModel(
   source: ModelSource,
   options: CompileOptions = {},
 ): Promise<Planned> {
-  const { millis, timed } = stopwatch();
+  const { millis, timed } = stopwatch(options.onProgress);
   const machine = options.machine ?? machineOf(options.target ?? defaultTarget, options.sms);
   const model = await timed("load", () => loadModel(source, limitsOf(options)));
   const program = await timed("passes", () => runPasses(model.program, semanticsTable));
   const plan = await timed("plan", () => makePlan(program, scheduleTable, machine));
+  checkDeviceMemory(plan);
   return { model, plan, millis };
 }
 
@@ -100,10 +109,11 @@ export async function compile(
 ): Promise<Compiled> {
   const target = options.target === undefined ? defaultTarget : options.target;
   const { model, plan, millis: before } = await planModel(source, options);
-  const { millis, timed } = stopwatch();
+  const { millis, timed, finish } = stopwatch(options.onProgress);
   const verification = await timed("verify", () => verify(plan, scheduleTable));
   if (!verification.ok) throw new VerificationError(verification);
   const emitted = target === null ? null : await timed("emit", () => emitFor(plan, target));
+  finish();
   return Object.freeze({
     program: model.program,
     plan,

@@ -14,7 +14,6 @@ import {
   type Environment,
   type GenerateRequest,
   type Native,
-  type OnProgress,
   type Session,
   type Summary,
   type Tokenizer,
@@ -36,7 +35,6 @@ export interface OpenOptions extends CompileOptions {
   readonly precision?: Precision;
   /** Ends a kernel that waits longer; default 10. */
   readonly watchdogSeconds?: number;
-  readonly onProgress?: OnProgress;
   readonly env?: Environment;
   readonly native?: Native;
 }

@@ -1,4 +1,6 @@
 /** @file What a compiled model costs: tasks, events, hand-offs, streamed bytes, memory. Pure. */
+import { dtypeBytes } from "@mpk/ir";
+import { inputError } from "@mpk/runtime";
 import { sharedReserveBytes, type Plan } from "@mpk/schedule";
 
 export interface Report {
@@ -30,6 +32,8 @@ export interface Report {
   readonly registerBudget: number;
   readonly scratchBytes: number;
   readonly kvBytes: number;
+  /** Gains, biases and embedding tables, which are read where they lie. */
+  readonly residentBytes: number;
   readonly maxContext: number;
   readonly maxTokens: number;
   readonly millis: Readonly<Record<string, number>>;
@@ -41,6 +45,41 @@ export function kvBytes(plan: Plan): number {
   return plan.program.states.reduce(
     (sum, state) => sum + 2 * 2 * slots * state.kvHeads * state.headDim,
     0,
+  );
+}
+
+/** Bytes of the weights that some op reads as they are, not through a stream. */
+export function residentBytes(plan: Plan): number {
+  const { program, layouts } = plan;
+  const read = new Set(
+    program.ops.flatMap((op, index) =>
+      op.inputs.filter((_, input) => layouts[index]?.weights.includes(input) !== true),
+    ),
+  );
+  return program.values.reduce((sum, { id, type, origin }) => {
+    if (origin.kind !== "weight" || !read.has(id)) return sum;
+    return sum + type.shape.map(Number).reduce((a, b) => a * b, dtypeBytes[type.dtype]);
+  }, 0);
+}
+
+const gib = (bytes: number): string => `${(bytes / 2 ** 30).toFixed(2)} GiB`;
+
+/** Refuses a plan that its machine's memory cannot hold. @throws MpkError (input) with numbers. */
+export function checkDeviceMemory(plan: Plan): void {
+  const streamed = streamBytesBySm(plan).reduce((a, b) => a + b, 0);
+  const weights = streamed + residentBytes(plan);
+  const { memoryBytes, name } = plan.machine;
+  const kv = kvBytes(plan);
+  const room = memoryBytes - weights - plan.scratchBytes;
+  if (kv <= room) return;
+  const { maxContext } = plan.program.limits;
+  const pages = Math.floor(room / (kv / plan.pages));
+  throw inputError(
+    `a context of ${maxContext} tokens does not fit ${name}: ${gib(kv)} of KV cache and ` +
+      `${gib(weights)} of weights, in ${gib(memoryBytes)} of memory`,
+    pages >= 1
+      ? `compile with --max-context ${pages * plan.pageTokens} or less`
+      : "the weights alone are too large: take another --target, or a smaller model",
   );
 }
 
@@ -124,6 +163,7 @@ export function reportOf(
     registerBudget: Math.min(255, Math.floor(65_536 / threads / 8) * 8),
     scratchBytes: plan.scratchBytes,
     kvBytes: kvBytes(plan),
+    residentBytes: residentBytes(plan),
     maxContext: plan.program.limits.maxContext,
     maxTokens: plan.program.limits.maxTokens,
     millis,

@@ -47,7 +47,7 @@ export interface DeviceBackend {
 
 /** Work of known size that is going on, for progress bars. */
 export interface Progress {
-  readonly stage: "load" | "compile" | "generate";
+  readonly stage: "plan" | "load" | "compile" | "generate";
   readonly done: number;
   readonly total: number;
 }

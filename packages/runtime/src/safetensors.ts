@@ -45,12 +45,16 @@ interface Entry {
 /**
  * Opens one file and checks its whole header: length, JSON, dtypes, names, and that every byte
  * behind the header belongs to exactly one tensor.
+ * @param map null from it: this platform cannot map files, and slices are read instead.
  * @throws MpkError naming the file, the tensor, and the fix.
  */
-export async function openSafetensors(path: string): Promise<SafetensorsFile> {
+export async function openSafetensors(
+  path: string,
+  map: typeof mapFile = mapFile,
+): Promise<SafetensorsFile> {
   const size = fileSize(path);
   const fd = openSync(path, "r");
-  const { header, mapped } = await readAndMap(path, fd, size);
+  const { header, mapped } = await readAndMap(path, fd, size, map);
   const bytesAt = mapped === null
     ? (offset: number, length: number) => readExactly(path, fd, offset, length)
     : mapped.bytes;
@@ -66,9 +70,9 @@ export async function openSafetensors(path: string): Promise<SafetensorsFile> {
   };
 }
 
-async function readAndMap(path: string, fd: number, size: number) {
+async function readAndMap(path: string, fd: number, size: number, map: typeof mapFile) {
   try {
-    return { header: readHeader(path, fd, size), mapped: await mapFile(fd, size) };
+    return { header: readHeader(path, fd, size), mapped: await map(fd, size) };
   } catch (error) {
     closeSync(fd);
     throw error;

@@ -33,7 +33,7 @@ export function compileCommand(program: Command, io: Io): void {
     .option("--json", "print one JSON object")
     .addHelpText("after", examples);
   withShape(command).action(async (source: string, options: Options) => {
-    const compiled = await compileWith(source, options);
+    const compiled = await compileWith(source, options, io);
     const written = writeAll(compiled, options);
     const built = options.build === true ? await buildForReport(compiled, io.env) : null;
     if (options.json === true) {

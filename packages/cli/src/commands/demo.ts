@@ -4,9 +4,10 @@ import { inputError } from "@mpk/runtime";
 import type { Command } from "commander";
 import { existsSync } from "node:fs";
 import { fileURLToPath } from "node:url";
-import { exitCodes } from "../exit.ts";
+import { wholeFrom } from "../arguments.ts";
+import { exitCodes } from "../codes.ts";
 import type { Io } from "../io.ts";
-import { progressBars } from "../progress.ts";
+import { withBars } from "../progress.ts";
 import { reportText, verificationText } from "../text.ts";
 
 const shipped = fileURLToPath(
@@ -18,7 +19,7 @@ export function demoCommand(program: Command, io: Io, setExit: (code: number) =>
     .command("demo")
     .description("compile the shipped checkpoint, verify its plan and generate text")
     .option("--prompt <text>", "what to continue", "In the beginning")
-    .option("--max-tokens <count>", "tokens to generate", Number, 48)
+    .option("--max-tokens <count>", "tokens to generate", wholeFrom(1), 48)
     .addHelpText("after", "\nExamples:\n  $ mpk demo\n  $ mpk demo --prompt 'And it came to pass'")
     .action(async (options: { prompt: string; maxTokens: number }) => {
       setExit(await demo(options, io));
@@ -30,8 +31,7 @@ async function demo(options: { prompt: string; maxTokens: number }, io: Io): Pro
     const message = `${shipped}: the demo's checkpoint is missing`;
     throw inputError(message, "run it inside the repository");
   }
-  const bars = progressBars(io);
-  const model = await open(shipped, { onProgress: bars.report, env: io.env }).finally(bars.stop);
+  const model = await withBars(io, (onProgress) => open(shipped, { onProgress, env: io.env }));
   try {
     const { compiled, session } = model;
     io.stdout.write(`${reportText(compiled.report)}\n${verificationText(compiled.verification)}`);
@@ -39,7 +39,7 @@ async function demo(options: { prompt: string; maxTokens: number }, io: Io): Pro
     io.stdout.write(`\nrunning on ${where}\n\n${options.prompt}`);
     const text = model.text(options.prompt, {
       maxTokens: options.maxTokens,
-      signal: io.interrupted,
+      signal: io.interruptible(),
     });
     for await (const piece of text) io.stdout.write(piece);
     const { tokens, millis, finish } = text.summary();

@@ -5,6 +5,7 @@ import type { Command } from "commander";
 import { writeFileSync } from "node:fs";
 import { planPage } from "../html.ts";
 import type { Io } from "../io.ts";
+import { withBars } from "../progress.ts";
 import { bytes, reportText } from "../text.ts";
 import { compileOptions, withShape, type ShapeOptions } from "./shared.ts";
 
@@ -38,7 +39,9 @@ export function inspectCommand(program: Command, io: Io): void {
       io.stdout.write(lines.length === 0 ? "the plans are equal\n" : `${lines.join("\n")}\n`);
       return;
     }
-    const { view, text } = await inspectModel(source, compileOptions(options));
+    const { view, text } = await withBars(io, (onProgress) =>
+      inspectModel(source, { ...compileOptions(options), onProgress }),
+    );
     if (options.html !== undefined) {
       writePage(options.html, planPage(view, text));
       io.stdout.write(`wrote ${options.html}\n`);

@@ -3,9 +3,9 @@ import { open, type DeviceChoice, type Opened } from "@mpk/compiler";
 import { inputError, type GenerateRequest, type Summary } from "@mpk/runtime";
 import { Option, type Command } from "commander";
 import { numberBetween, seed, tokenIds, wholeFrom } from "../arguments.ts";
-import { exitCodes, Interrupted } from "../exit.ts";
+import { exitCodes } from "../codes.ts";
 import type { Io } from "../io.ts";
-import { progressBars } from "../progress.ts";
+import { progressBars, type ProgressBars } from "../progress.ts";
 
 interface Options {
   readonly prompt?: string;
@@ -81,8 +81,7 @@ async function run(checkpoint: string, options: Options, io: Io): Promise<number
       : { watchdogSeconds: options.watchdogSeconds }),
   }).finally(bars.stop);
   try {
-    if (io.interrupted.aborted) throw new Interrupted("interrupted");
-    const summary = await generate(checkpoint, opened, options, io);
+    const summary = await generate(checkpoint, opened, options, io, bars).finally(bars.stop);
     if (summary.finish !== "stopped") return exitCodes.ok;
     io.stderr.write("interrupted\n");
     return exitCodes.interrupted;
@@ -116,6 +115,7 @@ async function generate(
   opened: Opened,
   options: Options,
   io: Io,
+  bars: ProgressBars,
 ): Promise<Summary> {
   const { session, tokenizer } = opened;
   const { temperature, topK, topP, seed, maxTokens } = options;
@@ -124,7 +124,7 @@ async function generate(
     maxTokens,
     sampling: { temperature, topK, topP, seed },
     logits: options.logits === true ? "lastPrompt" : "none",
-    signal: io.interrupted,
+    signal: io.interruptible(),
     ...(options.eos ? {} : { eosIds: [] }),
   };
   const generation = session.generate(request);
@@ -138,6 +138,7 @@ async function generate(
   };
   for await (const id of generation) {
     tokens.push(id);
+    if (!live) bars.report({ stage: "generate", done: tokens.length, total: maxTokens });
     emit(stream === undefined ? `${tokens.length > 1 ? " " : ""}${id}` : stream.push(id));
   }
   emit(stream?.end() ?? "");

@@ -2,6 +2,8 @@
 import { compile, type CompileOptions, type Compiled } from "@mpk/compiler";
 import type { Command } from "commander";
 import { wholeFrom } from "../arguments.ts";
+import type { Io } from "../io.ts";
+import { withBars } from "../progress.ts";
 
 export interface ShapeOptions {
   readonly target?: string;
@@ -30,5 +32,6 @@ export function compileOptions(options: ShapeOptions): CompileOptions {
   };
 }
 
-export const compileWith = (source: string, options: ShapeOptions): Promise<Compiled> =>
-  compile(source, compileOptions(options));
+/** Compiles with a progress bar. */
+export const compileWith = (source: string, options: ShapeOptions, io: Io): Promise<Compiled> =>
+  withBars(io, (onProgress) => compile(source, { ...compileOptions(options), onProgress }));

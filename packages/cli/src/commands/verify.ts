@@ -1,8 +1,9 @@
 /** @file `mpk verify`: proves the laws of a plan, or shows the smallest schedule against one. */
 import { verifyModel } from "@mpk/compiler";
 import type { Command } from "commander";
-import { exitCodes } from "../exit.ts";
+import { exitCodes } from "../codes.ts";
 import type { Io } from "../io.ts";
+import { withBars } from "../progress.ts";
 import { verificationText } from "../text.ts";
 import { compileOptions, withShape, type ShapeOptions } from "./shared.ts";
 
@@ -23,7 +24,9 @@ export function verifyCommand(program: Command, io: Io, setExit: (code: number) 
     .option("--json", "print one JSON object")
     .addHelpText("after", examples);
   withShape(command).action(async (source: string, options: ShapeOptions & { json?: boolean }) => {
-    const { plan, verification } = await verifyModel(source, compileOptions(options));
+    const { plan, verification } = await withBars(io, (onProgress) =>
+      verifyModel(source, { ...compileOptions(options), onProgress }),
+    );
     if (!verification.ok) setExit(exitCodes.failed);
     if (options.json === true) {
       io.stdout.write(`${JSON.stringify(verification, null, 2)}\n`);

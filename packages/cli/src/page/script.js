@@ -63,14 +63,17 @@ function draw() {
       pen.fillRect(0, y, width, cellHeight);
     }
     pen.fillStyle = ink;
-    if (cellHeight >= 12 || row % 2 === 0) pen.fillText(name(op).slice(0, 32), 2, y + cellHeight / 2);
+    if (cellHeight >= 12 || row % 2 === 0) {
+      pen.fillText(name(op), 2, y + cellHeight / 2, left - 8);
+    }
   });
   for (const task of tasks) {
     const y = 18 + rowOf.get(task.op) * cellHeight;
-    pen.fillStyle = colour(of(task) / most);
+    // By the root: one large op, such as the vocabulary's, would dim all others.
+    pen.fillStyle = colour(Math.sqrt(of(task) / most));
     pen.fillRect(left + task.sm * cellWidth, y + 1, cellWidth - 1, cellHeight - 2);
   }
-  const stops = [0, 0.25, 0.5, 0.75, 1].map(colour).join(",");
+  const stops = [0, 0.25, 0.5, 0.75, 1].map((share) => colour(Math.sqrt(share))).join(",");
   el("scale").innerHTML =
     `0 <i style="background:linear-gradient(90deg,${stops})"></i> ${text(most)}`;
 }
@@ -101,7 +104,9 @@ canvas.addEventListener("click", (event) => {
   if (op !== undefined) pick(op.index);
 });
 const list = (events) =>
-  events.length === 0 ? "nothing" : `event ${events.slice(0, 8).join(", ")}${events.length > 8 ? ", …" : ""}`;
+  events.length === 0
+    ? "nothing"
+    : `event ${events.slice(0, 8).join(", ")}${events.length > 8 ? ", …" : ""}`;
 
 /* The table. */
 let sortKey = "index";
@@ -160,7 +165,9 @@ function pick(index) {
   inputs.textContent = `reads ${op.inputs.join(" · ")}`;
   const before = data.edges.filter((edge) => edge.to === picked);
   const after = data.edges.filter((edge) => edge.from === picked);
-  panel.replaceChildren(title, inputs, edgeList("waits for", before, "from"), edgeList("signals", after, "to"));
+  panel.replaceChildren(
+    title, inputs, edgeList("waits for", before, "from"), edgeList("signals", after, "to"),
+  );
 }
 function edgeList(title, edges, end) {
   const paragraph = document.createElement("p");
