@@ -43,6 +43,7 @@ async function attempt<T>(work: () => Promise<T> | T): Promise<{ value: T } | { 
 /** Looks at Node, koffi, the driver, the GPUs and the compilers. Never throws. */
 export async function diagnose(env: Environment = process.env): Promise<Diagnosis> {
   const checks: Check[] = [];
+  const supported: DeviceInfo[] = [];
   const note = (name: string, ok: boolean, detail: string) => checks.push({ name, ok, detail });
   note("Node", true, `${process.version} on ${process.platform}-${process.arch}`);
   const native = await attempt(loadNative);
@@ -51,7 +52,12 @@ export async function diagnose(env: Environment = process.env): Promise<Diagnosi
   note("driver", "value" in driver, "value" in driver ? describe(driver.value) : driver.failure);
   const found = "value" in driver ? await attempt(() => listDevices(driver.value)) : driver;
   const devices = "value" in found && Array.isArray(found.value) ? found.value : [];
-  for (const device of devices) note(`GPU ${device.ordinal}`, true, describeDevice(device));
+  for (const device of devices) {
+    const described = await attempt(() => describeDevice(device));
+    const usable = "value" in described;
+    note(`GPU ${device.ordinal}`, usable, usable ? described.value : described.failure);
+    supported.push(...(usable ? [device] : []));
+  }
   if (devices.length === 0) note("GPU", false, "none is visible");
   const compiler = await attempt(() =>
     findCompiler("value" in driver ? driver.value.version : null, env),
@@ -61,7 +67,7 @@ export async function diagnose(env: Environment = process.env): Promise<Diagnosi
   note("NVRTC", nvrtc !== null, nvrtc ?? "libnvrtc.so.13 or .12 was not found");
   const nvcc = await findNvcc(env);
   note("nvcc", nvcc !== null, nvcc === null ? "not found" : `${nvcc.version} (${nvcc.path})`);
-  return { checks, devices, ...verdictOf(devices, builds) };
+  return { checks, devices, ...verdictOf(supported, builds) };
 }
 
 const describe = (driver: Driver): string =>
@@ -79,7 +85,7 @@ function verdictOf(
 ): Pick<Diagnosis, "uses" | "verdict"> {
   const [device] = devices;
   if (device === undefined) {
-    return { uses: "virtual", verdict: "models run on the virtual GPU: there is no NVIDIA GPU" };
+    return { uses: "virtual", verdict: "models run on the virtual GPU: there is no GPU to use" };
   }
   if (compiler === null) {
     return {
@@ -89,6 +95,6 @@ function verdictOf(
   }
   return {
     uses: "cuda",
-    verdict: `models run on GPU 0 (${device.name}), built with ${compiler.kind}`,
+    verdict: `models run on GPU ${device.ordinal} (${device.name}), built with ${compiler.kind}`,
   };
 }

@@ -1,6 +1,6 @@
 /** @file Which machine a plan is made for: a target's usual GPU, or the GPU at hand. */
 import { findTarget, targets } from "@mpk/cuda";
-import { inputError, type DeviceInfo } from "@mpk/runtime";
+import { environmentError, inputError, type DeviceInfo } from "@mpk/runtime";
 import { machines, virtual, type Machine } from "@mpk/schedule";
 
 /** The GPU that a target stands for unless told otherwise. */
@@ -37,22 +37,42 @@ export function checkSms(sms: number): number {
   throw inputError(`--sms is ${sms}`, "give a whole number from 1 to 256");
 }
 
-/** The target and machine of a GPU that is here. */
+/**
+ * The target and machine of a GPU that is here: the newest target of its generation that it runs.
+ * @throws MpkError (environment) for a GPU older than every target.
+ */
 export function machineOfDevice(device: DeviceInfo): { target: string; machine: Machine } {
-  const plain = `sm_${device.major}${device.minor}`;
-  // Only Hopper has an "a" target here, and its features pay.
-  const target = plain === "sm_90" ? "sm_90a" : plain;
+  const target = targetOf(device);
   const known = Object.values(machines).find((machine) =>
     device.name.toLowerCase().replaceAll(" ", "").includes(machine.name),
   );
-  const { sharedBytes, readBytesPerSecond } = known ?? machineOf(target);
+  const { readBytesPerSecond } = known ?? machineOf(target);
   const machine: Machine = {
     name: device.name,
     sms: device.sms,
-    sharedBytes: Math.min(sharedBytes, device.sharedBytes),
+    sharedBytes: Math.min(findTarget(target).sharedBytes, device.sharedBytes),
     memoryBytes: device.totalBytes,
     readBytesPerSecond,
     l2Bytes: device.l2Bytes,
   };
   return { target, machine };
+}
+
+function targetOf({ name, major, minor }: DeviceInfo): string {
+  const plain = targets
+    .map((each) => each.name)
+    .filter((each) => {
+      const version = Number(/^sm_(\d+)$/.exec(each)?.[1] ?? 0);
+      return Math.floor(version / 10) === major && version % 10 <= minor;
+    });
+  const newest = plain.at(-1);
+  if (newest === undefined) {
+    throw environmentError(
+      `${name} (sm_${major}${minor}) is not supported`,
+      `use one of ${targets.map((each) => each.name).join(", ")}, or --device virtual`,
+    );
+  }
+  // An "a" target runs on exactly one chip, and there it pays.
+  const exact = `sm_${major}${minor}a`;
+  return targets.some((each) => each.name === exact) ? exact : newest;
 }
