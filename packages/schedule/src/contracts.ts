@@ -69,8 +69,8 @@ export interface OpTiling<A = unknown> {
  * A tile is 16 packed rows. With G groups it holds 16/G rows of each group: packed row r is row
  * (r mod 16/G) of group floor(r / (16/G)). G is 1, 2, 4 or 8.
  *
- * Inside a K block of 32 columns starting at k0, fragment s (0, 1), lane l = 4 g + q (g 0..7, q 0..3)
- * holds eight bf16, in this order: row g, columns k0 + 8 q + 4 s + {0, 1}; row g + 8, the same
+ * Inside a K block of 32 columns starting at k0, fragment s (0, 1), lane l = 4 g + q (g 0..7,
+ * q 0..3) holds eight bf16, in this order: row g, columns k0 + 8 q + 4 s + {0, 1}; row g + 8, the same
  * columns; row g, columns + {2, 3}; row g + 8, columns + {2, 3}. (So that one 16-byte read of
  * activations at k0 + 8 q serves both fragments of a lane.)
  *

@@ -6,7 +6,7 @@ import type { IdLists, Plan } from "./plan.ts";
 /** More lines than this help nobody; the rest is counted. */
 const mostPerPart = 12;
 
-/** Differences by part of the plan, `-` as in `a`, `+` as in `b`; empty when the plans are equal. */
+/** Differences by part of the plan, `-` as in `a`, `+` as in `b`; empty when they are equal. */
 export function diffPlans(a: Plan, b: Plan): readonly string[] {
   return [
     ...part("program", printProgram(a.program).split("\n"), printProgram(b.program).split("\n")),

@@ -76,7 +76,8 @@ class Reader {
     if (typeof value !== "object" || value === null || Array.isArray(value)) {
       return this.fail("an object");
     }
-    const inner = Object.hasOwn(value, key) ? (value as { [key: string]: unknown })[key] : undefined;
+    const isThere = Object.hasOwn(value, key);
+    const inner = isThere ? (value as { [key: string]: unknown })[key] : undefined;
     return new Reader(inner, `${this.#path}.${key}`);
   }
 

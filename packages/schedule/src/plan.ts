@@ -68,7 +68,12 @@ export interface StreamSegment {
 export type Placement =
   | { readonly kind: "scratch"; readonly offsetBytes: number; readonly bytes: number }
   /** Columns [column, column + own columns) of another value's rows. */
-  | { readonly kind: "view"; readonly of: number; readonly column: number; readonly lastRow: boolean }
+  | {
+      readonly kind: "view";
+      readonly of: number;
+      readonly column: number;
+      readonly lastRow: boolean;
+    }
   | { readonly kind: "weight" }
   | { readonly kind: "state" }
   /** Lives in the step descriptor. */

@@ -1,5 +1,6 @@
 /** @file Finds which tasks need which ops' results, from the regions they touch. Pure. */
-import type { Program } from "@mpk/ir";
+import type { Op, Program } from "@mpk/ir";
+import type { TaskRegions } from "../contracts.ts";
 import type { Assigned } from "./assign.ts";
 import type { OpNode } from "./nodes.ts";
 import type { Resolved } from "./views.ts";
@@ -42,94 +43,116 @@ export function findDependencies(
   assigned: Assigned,
   execution: readonly number[],
 ): Dependencies {
-  const finder = makeFinder(program, nodes, resolved, assigned);
+  const finder = new Finder(program, nodes, resolved, assigned);
   for (const op of execution) finder.visit(op);
-  return finder.result();
+  const { needs, pairs, accessors } = finder;
+  return { needs, pairs, accessors };
 }
 
-function makeFinder(
-  program: Program,
-  nodes: readonly OpNode[],
-  resolved: readonly Resolved[],
-  { tasks, opStart }: Assigned,
-): { visit(op: number): void; result(): Dependencies } {
-  const writers = new Map<number, Writers>();
-  const states = new Map<number, StateAccess[]>();
-  const needs: number[][] = Array.from({ length: tasks.count }, () => []);
-  const accessors: number[][] = program.values.map(() => []);
-  // seen[p] === c + 1: the pair (p, c) is already counted.
-  const seen = new Int32Array(tasks.count);
-  let pairs = 0;
+class Finder {
+  readonly needs: number[][];
+  readonly accessors: number[][];
+  pairs = 0;
+  readonly #program: Program;
+  readonly #nodes: readonly OpNode[];
+  readonly #resolved: readonly Resolved[];
+  readonly #assigned: Assigned;
+  readonly #writers = new Map<number, Writers>();
+  readonly #states = new Map<number, StateAccess[]>();
+  /** seen[p] === c + 1: the pair (p, c) is already counted. */
+  readonly #seen: Int32Array;
 
-  const need = (consumer: number, producer: number): void => {
-    if (seen[producer] === consumer + 1 || tasks.sm[producer] === tasks.sm[consumer]) return;
-    seen[producer] = consumer + 1;
-    pairs++;
-    const op = tasks.op[producer] ?? 0;
-    const list = needs[consumer];
-    if (list !== undefined && !list.includes(op)) list.push(op);
-  };
-  const note = (value: number, op: number): void => {
-    const list = accessors[value];
-    if (list !== undefined && list[list.length - 1] !== op) list.push(op);
-  };
+  constructor(
+    program: Program,
+    nodes: readonly OpNode[],
+    resolved: readonly Resolved[],
+    assigned: Assigned,
+  ) {
+    this.#program = program;
+    this.#nodes = nodes;
+    this.#resolved = resolved;
+    this.#assigned = assigned;
+    this.needs = Array.from({ length: assigned.tasks.count }, () => []);
+    this.accessors = program.values.map(() => []);
+    this.#seen = new Int32Array(assigned.tasks.count);
+  }
 
-  const visitReads = (op: number, task: number): void => {
-    const { cls } = nodes[op] as OpNode;
-    for (const region of cls.regions(tasks.tileLo[task] ?? 0, tasks.tileHi[task] ?? 0).reads) {
-      const from = resolved[program.ops[op]?.inputs[region.index] ?? -1];
-      const producers = from === undefined ? undefined : writers.get(from.base);
+  /** Finds what an op's tasks need of the ops visited before, then notes what they write. */
+  visit(index: number): void {
+    const op = this.#program.ops[index];
+    const node = this.#nodes[index];
+    if (op === undefined || node === undefined) return;
+    const { tasks, opStart } = this.#assigned;
+    const [from, to] = [opStart[index] ?? 0, opStart[index + 1] ?? 0];
+    const regions = (task: number): TaskRegions =>
+      node.cls.regions(tasks.tileLo[task] ?? 0, tasks.tileHi[task] ?? 0);
+    for (let task = from; task < to; task++) {
+      this.#visitReads(op, index, task, regions(task));
+      this.#visitStates(op, index, task, regions(task));
+      this.needs[task]?.sort((a, b) => a - b);
+    }
+    for (let task = from; task < to; task++) this.#visitWrites(op, index, task, regions(task));
+    for (const output of op.outputs) sortWriters(this.#writers, output);
+  }
+
+  #visitReads(op: Op, index: number, task: number, { reads }: TaskRegions): void {
+    for (const region of reads) {
+      const from = this.#resolved[op.inputs[region.index] ?? -1];
+      const producers = from === undefined ? undefined : this.#writers.get(from.base);
       if (from === undefined || producers === undefined) continue;
-      note(from.base, op);
+      this.#note(from.base, index);
       const lo = region.lo + from.column;
       const hi = region.hi + from.column;
       for (let i = firstEndingAfter(producers.hi, lo); i < producers.lo.length; i++) {
         if ((producers.lo[i] ?? 0) >= hi) break;
-        need(task, producers.task[i] ?? 0);
+        this.#need(task, producers.task[i] ?? 0);
       }
     }
-  };
+  }
 
-  const visitStates = (op: number, task: number): void => {
-    const { cls } = nodes[op] as OpNode;
-    for (const region of cls.regions(tasks.tileLo[task] ?? 0, tasks.tileHi[task] ?? 0).states) {
-      const state = program.ops[op]?.states[region.state] ?? -1;
-      const earlier = states.get(state) ?? [];
-      states.set(state, earlier);
-      const write = region.access === "write";
+  #visitStates(op: Op, index: number, task: number, { states }: TaskRegions): void {
+    for (const { state, rows, access, lo, hi } of states) {
+      const id = op.states[state] ?? -1;
+      const earlier = this.#states.get(id) ?? [];
+      this.#states.set(id, earlier);
+      const write = access === "write";
       for (const other of earlier) {
-        const overlap = other.lo < region.hi && region.lo < other.hi && other.rows === region.rows;
-        if (other.op !== op && overlap && (write || other.write)) need(task, other.task);
+        const overlap = other.lo < hi && lo < other.hi && other.rows === rows;
+        const conflict = overlap && (write || other.write);
+        if (other.op !== index && conflict) this.#need(task, other.task);
       }
-      earlier.push({ op, task, rows: region.rows, write, lo: region.lo, hi: region.hi });
+      earlier.push({ op: index, task, rows, write, lo, hi });
     }
-  };
+  }
 
-  const visitWrites = (op: number, task: number): void => {
-    const { cls } = nodes[op] as OpNode;
-    for (const region of cls.regions(tasks.tileLo[task] ?? 0, tasks.tileHi[task] ?? 0).writes) {
-      const value = program.ops[op]?.outputs[region.index];
+  #visitWrites(op: Op, index: number, task: number, { writes }: TaskRegions): void {
+    for (const region of writes) {
+      const value = op.outputs[region.index];
       if (value === undefined) continue;
-      note(value, op);
-      let list = writers.get(value);
-      if (list === undefined) writers.set(value, (list = { op, lo: [], hi: [], task: [] }));
+      this.#note(value, index);
+      const list = this.#writers.get(value) ?? { op: index, lo: [], hi: [], task: [] };
+      this.#writers.set(value, list);
       list.lo.push(region.lo);
       list.hi.push(region.hi);
       list.task.push(task);
     }
-  };
+  }
 
-  const visit = (op: number): void => {
-    const end = opStart[op + 1] ?? 0;
-    for (let task = opStart[op] ?? 0; task < end; task++) {
-      visitReads(op, task);
-      visitStates(op, task);
-      needs[task]?.sort((a, b) => a - b);
-    }
-    for (let task = opStart[op] ?? 0; task < end; task++) visitWrites(op, task);
-    for (const output of program.ops[op]?.outputs ?? []) sortWriters(writers, output);
-  };
-  return { visit, result: () => ({ needs, pairs, accessors }) };
+  #need(consumer: number, producer: number): void {
+    const { tasks } = this.#assigned;
+    const isSame = tasks.sm[producer] === tasks.sm[consumer];
+    if (isSame || this.#seen[producer] === consumer + 1) return;
+    this.#seen[producer] = consumer + 1;
+    this.pairs++;
+    const op = tasks.op[producer] ?? 0;
+    const list = this.needs[consumer];
+    if (list !== undefined && !list.includes(op)) list.push(op);
+  }
+
+  #note(value: number, op: number): void {
+    const list = this.accessors[value];
+    if (list !== undefined && list[list.length - 1] !== op) list.push(op);
+  }
 }
 
 function sortWriters(writers: Map<number, Writers>, value: number): void {

@@ -78,6 +78,7 @@ function reduceWaits(
   for (const op of execution) {
     const after = knownAfter[op] as Uint32Array;
     const before = (doneBefore[op] as Uint32Array).fill(0xffffffff);
+    const mySms = usedSms[op] as Uint32Array;
     const from = opStart[op] ?? 0;
     const to = opStart[op + 1] ?? 0;
     for (let task = from; task < to; task++) {
@@ -91,12 +92,12 @@ function reduceWaits(
       }
       for (let w = 0; w < words; w++) before[w] = (before[w] ?? 0) & (mine[w] ?? 0);
       merge(after, mine);
-      setBit(usedSms[op] as Uint32Array, tasks.sm[task] ?? 0);
+      setBit(mySms, tasks.sm[task] ?? 0);
     }
     for (let w = 0; w < words; w++) {
       for (let rest = (executed[w] ?? 0) & ~(after[w] ?? 0); rest !== 0; rest &= rest - 1) {
         const other = w * 32 + 31 - Math.clz32(rest & -rest);
-        if (contains(usedSms[op] as Uint32Array, usedSms[other] as Uint32Array)) setBit(after, other);
+        if (contains(mySms, usedSms[other] as Uint32Array)) setBit(after, other);
       }
     }
     setBit(after, op);

@@ -94,8 +94,8 @@ export function chooseRing(
   }
   if (roomFor(to, 1) < activationBytesFor(64, maxTokens)) {
     throw new PlanError(
-      `machine ${machine.name}: ${machine.sharedBytes} bytes of shared memory per SM hold no ring ` +
-        `of ${to} stages of ${stageBytes} bytes beside activations of ${maxTokens} tokens; ` +
+      `machine ${machine.name}: ${machine.sharedBytes} bytes of shared memory per SM hold no ` +
+        `ring of ${to} stages of ${stageBytes} bytes beside activations of ${maxTokens} tokens; ` +
         `lower maxTokens`,
     );
   }

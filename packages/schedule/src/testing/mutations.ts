@@ -201,7 +201,9 @@ export function mutatedPlans(
   const draws = fc.array(fc.nat(), { minLength: 4, maxLength: 4 });
   return fc
     .tuple(plans, fc.constantFrom(...kinds), draws)
-    .map(([original, kind, numbers]) => ({ kind, original, mutated: mutate(original, kind, numbers) }))
+    .map(([original, kind, numbers]) => {
+      return { kind, original, mutated: mutate(original, kind, numbers) };
+    })
     .filter((made): made is MutatedPlan => made.mutated !== null);
 }
 

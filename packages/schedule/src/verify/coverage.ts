@@ -135,7 +135,8 @@ function checkReads(model: Model, law: LawBook, gaps: Gaps): void {
       const gap = gaps.get(value)?.find((g) => g.lo < hi && lo < g.hi);
       if (gap === undefined && lo >= 0 && hi <= columns) continue;
       const task = slotTask[slot] ?? -1;
-      const missing = gap === undefined ? `it has ${columns}` : `nobody writes ${gap.lo}..${gap.hi}`;
+      const missing =
+        gap === undefined ? `it has ${columns}` : `nobody writes ${gap.lo}..${gap.hi}`;
       law.violate(
         `${describeTask(plan, task)} reads columns ${lo}..${hi} of ${valueName(plan, value)}; ` +
           missing,

@@ -62,23 +62,95 @@ interface Cursor {
   entered: number;
 }
 
-export function execute(model: Model, { onStart, onEnter }: Watch): Execution {
-  const { plan, slotTask } = model;
-  const { sms } = plan.machine;
-  const { order, waits, signals, events } = plan;
-  const counters = makeCounters(model);
-  const clocks = Array.from({ length: sms }, () => new Int32Array(sms));
-  const cursors: Cursor[] = Array.from({ length: sms }, (_, sm) => ({
-    slot: order.start[sm] ?? 0, step: 0, wait: 0, entered: -1,
-  }));
-  const timeline = new Float64Array(model.slots * unrolledSteps);
-  const mixed: { event: number; slot: number; step: number }[] = [];
-  const runnable: number[] = [];
-  let executed = 0;
+export function execute(model: Model, watch: Watch): Execution {
+  return new Unrolling(model, watch).run();
+}
+
+class Unrolling {
+  readonly #model: Model;
+  readonly #watch: Watch;
+  readonly #counters: readonly Counter[];
+  readonly #clocks: readonly Int32Array[];
+  readonly #cursors: readonly Cursor[];
+  readonly #timeline: Float64Array;
+  readonly #mixed: { event: number; slot: number; step: number }[] = [];
+  readonly #runnable: number[] = [];
+  #executed = 0;
+
+  constructor(model: Model, watch: Watch) {
+    const { machine, order } = model.plan;
+    this.#model = model;
+    this.#watch = watch;
+    this.#counters = makeCounters(model);
+    this.#clocks = Array.from({ length: machine.sms }, () => new Int32Array(machine.sms));
+    this.#cursors = Array.from({ length: machine.sms }, (_, sm) => ({
+      slot: order.start[sm] ?? 0, step: 0, wait: 0, entered: -1,
+    }));
+    this.#timeline = new Float64Array(model.slots * unrolledSteps);
+  }
+
+  run(): Execution {
+    const { plan } = this.#model;
+    for (let sm = plan.machine.sms - 1; sm >= 0; sm--) this.#runnable.push(sm);
+    for (let sm = this.#runnable.pop(); sm !== undefined; sm = this.#runnable.pop()) {
+      this.#advance(sm);
+    }
+    return {
+      timeline: this.#timeline,
+      executed: this.#executed,
+      stuck: findStuck(plan, this.#cursors, this.#counters),
+      mixed: this.#mixed,
+    };
+  }
+
+  /** Runs one SM until it blocks or has done all steps. */
+  #advance(sm: number): void {
+    const { plan, slots, slotTask } = this.#model;
+    const at = this.#cursors[sm] as Cursor;
+    const clock = this.#clocks[sm] as Int32Array;
+    const [from, end] = [plan.order.start[sm] ?? 0, plan.order.start[sm + 1] ?? 0];
+    const { signals } = plan;
+    while (at.step < unrolledSteps && from < end) {
+      const task = slotTask[at.slot] ?? -1;
+      if (!this.#passAll(sm, task, at, clock)) return;
+      this.#watch.onStart(at.slot, at.step, clock);
+      this.#timeline[this.#executed++] = at.step * slots + at.slot;
+      clock[sm] = at.step * (end - from) + (at.slot - from) + 1;
+      for (let i = signals.start[task] ?? 0; i < (signals.start[task + 1] ?? 0); i++) {
+        this.#trigger(signals.items[i] ?? -1, at, clock);
+      }
+      at.wait = 0;
+      at.slot++;
+      if (at.slot === end) {
+        at.slot = from;
+        at.step++;
+      }
+    }
+  }
+
+  /** Goes through a task's waits; false where one blocks. */
+  #passAll(sm: number, task: number, at: Cursor, clock: Int32Array): boolean {
+    const { waits, events } = this.#model.plan;
+    const enter = (): void => {
+      if (at.entered === at.step) return;
+      at.entered = at.step;
+      this.#watch.onEnter?.(at.slot, at.step, clock);
+    };
+    const end = waits.start[task + 1] ?? 0;
+    for (let i = (waits.start[task] ?? 0) + at.wait; i < end; i++) {
+      const event = waits.items[i] ?? -1;
+      if (events.crossStep[event] === 0) enter();
+      if (!this.#pass(sm, event, at.step, clock)) return false;
+      at.wait++;
+    }
+    enter();
+    return true;
+  }
 
   /** True when the wait is over; joins what it guarantees. */
-  const pass = (sm: number, event: number, step: number): boolean => {
-    const counter = counters[event];
+  #pass(sm: number, event: number, step: number, clock: Int32Array): boolean {
+    const { events } = this.#model.plan;
+    const counter = this.#counters[event];
     if (counter === undefined) return true;
     const epoch = step + (events.crossStep[event] === 1 ? 0 : 1);
     const threshold = events.threshold[event] ?? 0;
@@ -88,70 +160,30 @@ export function execute(model: Model, { onStart, onEnter }: Watch): Execution {
       return false;
     }
     // With fewer than all triggers awaited, any of them may be missing: nothing is guaranteed.
-    const from = epoch > 0 && threshold >= counter.triggers ? counter.clocks[epoch - 1] : undefined;
-    if (from !== undefined) join(clocks[sm] as Int32Array, from);
+    const isFull = epoch > 0 && threshold >= counter.triggers;
+    const known = isFull ? counter.clocks[epoch - 1] : undefined;
+    if (known !== undefined) join(clock, known);
     return true;
-  };
+  }
 
-  const trigger = (event: number, slot: number, step: number, clock: Int32Array): void => {
-    const counter = counters[event];
+  #trigger(event: number, { slot, step }: Cursor, clock: Int32Array): void {
+    const counter = this.#counters[event];
     if (counter === undefined) return;
-    if (step > 0 && !reaches(clock, counter.last, order.start, step - 1)) {
-      mixed.push({ event, slot, step });
+    if (step > 0 && !reaches(clock, counter.last, this.#model.plan.order.start, step - 1)) {
+      this.#mixed.push({ event, slot, step });
     }
-    const mine = (counter.clocks[step] ??= new Int32Array(sms));
-    join(mine, clock);
+    join((counter.clocks[step] ??= new Int32Array(clock.length)), clock);
     counter.seen++;
     if (counter.seen < counter.needed) return;
     counter.needed = Infinity;
     for (const waiter of counter.blocked.splice(0)) {
-      if (waiter.target <= counter.seen) runnable.push(waiter.sm);
+      if (waiter.target <= counter.seen) this.#runnable.push(waiter.sm);
       else {
         counter.blocked.push(waiter);
         counter.needed = Math.min(counter.needed, waiter.target);
       }
     }
-  };
-
-  /** Runs one SM until it blocks or has done all steps. */
-  const advance = (sm: number): void => {
-    const at = cursors[sm] as Cursor;
-    const clock = clocks[sm] as Int32Array;
-    const from = order.start[sm] ?? 0;
-    const end = order.start[sm + 1] ?? 0;
-    while (at.step < unrolledSteps && from < end) {
-      const task = slotTask[at.slot] ?? -1;
-      const waitStart = waits.start[task] ?? 0;
-      const waitEnd = waits.start[task + 1] ?? 0;
-      const enter = (): void => {
-        if (at.entered === at.step) return;
-        at.entered = at.step;
-        onEnter?.(at.slot, at.step, clock);
-      };
-      while (waitStart + at.wait < waitEnd) {
-        const event = waits.items[waitStart + at.wait] ?? -1;
-        if (events.crossStep[event] === 0) enter();
-        if (!pass(sm, event, at.step)) return;
-        at.wait++;
-      }
-      enter();
-      onStart(at.slot, at.step, clock);
-      timeline[executed++] = at.step * model.slots + at.slot;
-      clock[sm] = at.step * (end - from) + (at.slot - from) + 1;
-      for (let i = signals.start[task] ?? 0; i < (signals.start[task + 1] ?? 0); i++) {
-        trigger(signals.items[i] ?? -1, at.slot, at.step, clock);
-      }
-      at.wait = 0;
-      at.slot++;
-      if (at.slot === end) {
-        at.slot = from;
-        at.step++;
-      }
-    }
-  };
-  for (let sm = sms - 1; sm >= 0; sm--) runnable.push(sm);
-  for (let sm = runnable.pop(); sm !== undefined; sm = runnable.pop()) advance(sm);
-  return { timeline, executed, stuck: findStuck(plan, cursors, counters), mixed };
+  }
 }
 
 function makeCounters(model: Model): readonly Counter[] {

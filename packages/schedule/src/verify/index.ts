@@ -1,4 +1,4 @@
-/** @file verify(): proves the six laws of a Plan, or shows the smallest schedule that breaks one. */
+/** @file verify(): proves the six laws of a Plan, or shows a smallest schedule that breaks one. */
 import { verifyProgram } from "@mpk/ir";
 import type { SemanticsTable } from "@mpk/ir";
 import type { ScheduleTable } from "../contracts.ts";
@@ -11,7 +11,7 @@ import { execute } from "./execution.ts";
 import { checkMemory } from "./memory.ts";
 import { buildModel } from "./model.ts";
 import type { Model } from "./model.ts";
-import { watchRaces } from "./races.ts";
+import { RaceWatch } from "./races.ts";
 import { openLaw } from "./report.ts";
 import type { LawReport, VerifyReport } from "./report.ts";
 import { checkReuse } from "./reuse.ts";
@@ -48,16 +48,16 @@ function checkLaws(plan: Plan, table: ScheduleTable): readonly LawReport[] {
   try {
     model = buildModel(plan, table);
   } catch (error) {
-    // Facets throw on attributes or types they do not know: the plan's program is not of this table.
+    // Facets throw on what they do not know: the program is not of this table.
     malformed.violate(error instanceof Error ? error.message : String(error));
     return [malformed.close()];
   }
   const touches = collectTouches(model);
   const races = openLaw("races");
   const memory = openLaw("memory");
-  const { watch, writerClocks } = watchRaces(model, touches, races);
+  const watch = new RaceWatch(model, touches, races);
   const execution = execute(model, watch);
-  checkReuse(model, touches, execution, writerClocks, memory, races);
+  checkReuse(model, touches, execution, watch.writerClocks, memory, races);
   checkMemory(model, memory);
   return [
     checkCoverage(model),

@@ -126,8 +126,8 @@ function checkDevice(model: Model, law: LawBook): void {
   law.count("device bytes", total);
   if (total <= plan.machine.memoryBytes) return;
   law.violate(
-    `device memory: ${streamed} bytes of streamed and ${weights} of resident weights, ${kv} of KV ` +
-      `for ${maxContext} positions and ${plan.scratchBytes} of activations exceed the ` +
+    `device memory: ${streamed} bytes of streamed and ${weights} of resident weights, ${kv} of ` +
+      `KV for ${maxContext} positions and ${plan.scratchBytes} of activations exceed the ` +
       `${plan.machine.memoryBytes} bytes of ${plan.machine.name}; lower maxContext?`,
   );
 }

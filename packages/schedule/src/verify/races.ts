@@ -15,94 +15,107 @@ import type { Touches } from "./touches.ts";
 /** By step, by base value: per SM, the fewest slots done before any of its writers starts. */
 export type WriterClocks = readonly (readonly (Int32Array | undefined)[])[];
 
-export interface RaceWatch {
-  readonly watch: Required<Watch>;
-  readonly writerClocks: WriterClocks;
-}
+/** Watches an execution; what it finds goes to the law's book. */
+export class RaceWatch implements Watch {
+  readonly writerClocks: (Int32Array | undefined)[][];
+  readonly #model: Model;
+  readonly #touches: Touches;
+  readonly #law: LawBook;
+  readonly #start: Int32Array;
+  readonly #effects: { slots: readonly number[]; places: Int32Array } | null;
 
-export function watchRaces(model: Model, touches: Touches, law: LawBook): RaceWatch {
-  const { plan, slotSm, slotTask } = model;
-  const { start } = plan.order;
-  const writerClocks: (Int32Array | undefined)[][] = Array.from(
-    { length: unrolledSteps }, () => [],
-  );
-  const effects = effectPlaces(model);
-  const isDone = (clock: Int32Array, slot: number, step: number): boolean => {
-    const sm = slotSm[slot] ?? 0;
-    const length = (start[sm + 1] ?? 0) - (start[sm] ?? 0);
-    return (clock[sm] ?? 0) >= step * length + (touches.place[slot] ?? 0);
-  };
-  const blame = (what: string, first: number, second: number): void => {
-    const [a, b] = [slotTask[first] ?? -1, slotTask[second] ?? -1];
-    law.violate(`${what}: ${describeTask(plan, b)} does not wait for ${describeTask(plan, a)}`, [
-      taskLine(plan, a), taskLine(plan, b),
-      "no chain of program order and events leads from the first to the second",
-    ]);
-  };
+  constructor(model: Model, touches: Touches, law: LawBook) {
+    this.#model = model;
+    this.#touches = touches;
+    this.#law = law;
+    this.#start = model.plan.order.start;
+    this.#effects = effectPlaces(model);
+    this.writerClocks = Array.from({ length: unrolledSteps }, () => []);
+  }
 
-  const checkReads = (slot: number, clock: Int32Array): void => {
-    for (const { value, lo, hi } of model.reads(slot)) {
-      const touched = touches.values[value];
-      if (touched === undefined || plan.program.values[value]?.origin.kind !== "op") continue;
-      law.count("reads");
-      if (reaches(clock, touched.lastWrite, start, 0)) continue;
-      for (const write of touched.writes) {
-        if (write.lo >= hi) break;
-        if (write.hi <= lo || isDone(clock, write.slot, 0)) continue;
-        const columns = `columns ${Math.max(lo, write.lo)}..${Math.min(hi, write.hi)}`;
-        blame(`${columns} of ${valueName(plan, value)} are read too early`, write.slot, slot);
-        break;
-      }
-    }
-  };
-
-  const checkStates = (slot: number, step: number, clock: Int32Array): void => {
-    for (const access of model.states(slot)) {
-      const rows = access.rows;
-      // Past rows were appended by earlier steps; this step's rows by this step's tasks.
-      if (step !== (rows === "past" ? 1 : 0) || access.write) continue;
-      law.count("state reads");
-      for (const other of touches.states.get(access.state) ?? []) {
-        const overlap = other.lo < access.hi && access.lo < other.hi;
-        if (!other.write || !overlap || isDone(clock, other.slot, 0)) continue;
-        blame(`${valueName(plan, access.state)}: rows are read too early`, other.slot, slot);
-        break;
-      }
-    }
-  };
-
-  const onEnter: OnStart = (slot, step, clock) => {
-    if (effects === null || step === 0) return;
-    law.count("step descriptor reads");
-    if (reaches(clock, effects.places, start, step - 1)) return;
-    const early = effects.slots.find((effect) => !isDone(clock, effect, step - 1)) ?? slot;
-    blame(`the step descriptor is read too early in step ${step}`, early, slot);
-  };
-
-  const checkDescriptorWrite = (slot: number, step: number, clock: Int32Array): void => {
-    if (effects === null || step === 0 || !effects.slots.includes(slot)) return;
-    const sm = slotSm[slot] ?? 0;
-    // Two descriptors take turns: writing the next step's overwrites the previous step's.
-    for (let other = 0; other < plan.machine.sms; other++) {
-      const [from, to] = [start[other] ?? 0, start[other + 1] ?? 0];
-      if (from === to || other === sm || isDone(clock, to - 1, step - 1)) continue;
-      blame(`the step descriptor may still be read when it is overwritten`, to - 1, slot);
-    }
-  };
-
-  const onStart: OnStart = (slot, step, clock) => {
-    if (step === 0) checkReads(slot, clock);
-    if (step <= 1) checkStates(slot, step, clock);
-    checkDescriptorWrite(slot, step, clock);
-    for (const { value } of model.writes(slot)) {
-      const row = writerClocks[step];
+  readonly onStart: OnStart = (slot, step, clock) => {
+    if (step === 0) this.#checkReads(slot, clock);
+    this.#checkStates(slot, step, clock);
+    this.#checkDescriptorWrite(slot, step, clock);
+    for (const { value } of this.#model.writes(slot)) {
+      const row = this.writerClocks[step];
       const known = row?.[value];
       if (row === undefined) continue;
       if (known === undefined) row[value] = clock.slice();
       else lower(known, clock);
     }
   };
-  return { watch: { onStart, onEnter }, writerClocks };
+
+  /** An SM reads the step descriptor as it enters a step, before any wait within it. */
+  readonly onEnter: OnStart = (slot, step, clock) => {
+    const effects = this.#effects;
+    if (effects === null || step === 0) return;
+    this.#law.count("step descriptor reads");
+    if (reaches(clock, effects.places, this.#start, step - 1)) return;
+    const early = effects.slots.find((effect) => !this.#isDone(clock, effect, step - 1)) ?? slot;
+    this.#blame(`the step descriptor is read too early in step ${step}`, early, slot);
+  };
+
+  #checkReads(slot: number, clock: Int32Array): void {
+    const { values } = this.#model.plan.program;
+    for (const { value, lo, hi } of this.#model.reads(slot)) {
+      const touched = this.#touches.values[value];
+      if (touched === undefined || values[value]?.origin.kind !== "op") continue;
+      this.#law.count("reads");
+      if (reaches(clock, touched.lastWrite, this.#start, 0)) continue;
+      for (const write of touched.writes) {
+        if (write.lo >= hi) break;
+        if (write.hi <= lo || this.#isDone(clock, write.slot, 0)) continue;
+        const columns = `columns ${Math.max(lo, write.lo)}..${Math.min(hi, write.hi)}`;
+        const name = valueName(this.#model.plan, value);
+        this.#blame(`${columns} of ${name} are read too early`, write.slot, slot);
+        break;
+      }
+    }
+  }
+
+  #checkStates(slot: number, step: number, clock: Int32Array): void {
+    for (const access of this.#model.states(slot)) {
+      // Past rows were appended by earlier steps; this step's rows by this step's tasks.
+      if (step !== (access.rows === "past" ? 1 : 0) || access.write) continue;
+      this.#law.count("state reads");
+      for (const other of this.#touches.states.get(access.state) ?? []) {
+        const overlap = other.lo < access.hi && access.lo < other.hi;
+        if (!other.write || !overlap || this.#isDone(clock, other.slot, 0)) continue;
+        const name = valueName(this.#model.plan, access.state);
+        this.#blame(`${name}: rows are read too early`, other.slot, slot);
+        break;
+      }
+    }
+  }
+
+  /** Two descriptors take turns: writing the next step's overwrites the previous step's. */
+  #checkDescriptorWrite(slot: number, step: number, clock: Int32Array): void {
+    if (this.#effects === null || step === 0 || !this.#effects.slots.includes(slot)) return;
+    const { plan, slotSm } = this.#model;
+    for (let other = 0; other < plan.machine.sms; other++) {
+      const [from, to] = [this.#start[other] ?? 0, this.#start[other + 1] ?? 0];
+      const isOwn = other === slotSm[slot];
+      if (from === to || isOwn || this.#isDone(clock, to - 1, step - 1)) continue;
+      this.#blame(`the step descriptor may still be read when it is overwritten`, to - 1, slot);
+    }
+  }
+
+  #isDone(clock: Int32Array, slot: number, step: number): boolean {
+    const sm = this.#model.slotSm[slot] ?? 0;
+    const length = (this.#start[sm + 1] ?? 0) - (this.#start[sm] ?? 0);
+    return (clock[sm] ?? 0) >= step * length + (this.#touches.place[slot] ?? 0);
+  }
+
+  #blame(what: string, first: number, second: number): void {
+    const { plan, slotTask } = this.#model;
+    const [a, b] = [slotTask[first] ?? -1, slotTask[second] ?? -1];
+    const message = `${describeTask(plan, b)} does not wait for ${describeTask(plan, a)}`;
+    this.#law.violate(`${what}: ${message}`, [
+      taskLine(plan, a), taskLine(plan, b),
+      "no chain of program order and events leads from the first to the second",
+    ]);
+  }
 }
 
 function lower(into: Int32Array, other: Int32Array): void {
@@ -112,7 +125,7 @@ function lower(into: Int32Array, other: Int32Array): void {
   }
 }
 
-/** The slots that write the step descriptor, or null where no op does: then the host opens steps. */
+/** The slots that write the step descriptor; null where no op does and the host opens steps. */
 function effectPlaces(model: Model): { slots: readonly number[]; places: Int32Array } | null {
   const slots = model.ops.flatMap(({ schedule }, op) =>
     schedule.semantics.traits.effect ? (model.opSlots[op] ?? []) : [],

@@ -39,7 +39,7 @@ interface Suspect {
 /** Comparing all tasks of a pair is slow; a broken plan shows with few. */
 const mostSuspects = 40;
 
-/** Reports to `memory` what one step does to its own buffers, to `races` what steps do to another. */
+/** Tells `memory` what a step does to its own buffers, `races` what it does to another's. */
 export function checkReuse(
   model: Model,
   touches: Touches,

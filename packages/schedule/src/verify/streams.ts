@@ -64,7 +64,9 @@ function checkLayouts(model: Model, law: LawBook): void {
       );
     }
     if (layout.chunksPerTile * layout.blocksPerChunk * blockColumns < layout.k) {
-      law.violate(`${describeOp(op)}: ${layout.chunksPerTile} chunks do not hold ${layout.k} columns`);
+      law.violate(
+        `${describeOp(op)}: ${layout.chunksPerTile} chunks do not hold ${layout.k} columns`,
+      );
     }
   });
 }

@@ -37,24 +37,7 @@ export function createArena(plan: Plan, precision: Precision): Arena {
   const halves = new Uint16Array(words.buffer);
   const asHalves = (dtype: DType): boolean => dtype === "bf16" && precision === "bf16";
 
-  const locate = (block: Block): { first: number; columns: number; type: TensorType } => {
-    const place = plan.placements[block.value];
-    const value = plan.program.values[block.value];
-    if (place?.kind !== "scratch" || value === undefined) {
-      throw new VirtualGpuError(`value ${block.value} has no place in the arena`);
-    }
-    const columns = columnsOf(value.type);
-    const stride = dtypeBytes[value.type.dtype];
-    const first = place.offsetBytes / stride;
-    const end = place.offsetBytes + ((block.row + block.rows - 1) * columns + block.hi) * stride;
-    if (!Number.isInteger(first) || block.lo < 0 || end > plan.scratchBytes) {
-      throw new VirtualGpuError(
-        `${value.name}: columns ${block.lo}..${block.hi} reach to byte ${end} of an arena of ` +
-          `${plan.scratchBytes} bytes, from byte ${place.offsetBytes}`,
-      );
-    }
-    return { first, columns, type: value.type };
-  };
+  const locate = (block: Block): Located => locateIn(plan, block);
   // Index of an element in `words` (or `halves`): one plan byte is `scale` bytes here.
   const step = (dtype: DType): number => (asHalves(dtype) ? 1 : (dtypeBytes[dtype] * scale) / 4);
 
@@ -95,4 +78,30 @@ export function createArena(plan: Plan, precision: Precision): Arena {
       }
     },
   };
+}
+
+interface Located {
+  /** First element of the value, counted in elements of its type. */
+  readonly first: number;
+  readonly columns: number;
+  readonly type: TensorType;
+}
+
+function locateIn(plan: Plan, block: Block): Located {
+  const place = plan.placements[block.value];
+  const value = plan.program.values[block.value];
+  if (place?.kind !== "scratch" || value === undefined) {
+    throw new VirtualGpuError(`value ${block.value} has no place in the arena`);
+  }
+  const columns = columnsOf(value.type);
+  const stride = dtypeBytes[value.type.dtype];
+  const first = place.offsetBytes / stride;
+  const end = place.offsetBytes + ((block.row + block.rows - 1) * columns + block.hi) * stride;
+  if (!Number.isInteger(first) || block.lo < 0 || end > plan.scratchBytes) {
+    throw new VirtualGpuError(
+      `${value.name}: columns ${block.lo}..${block.hi} reach to byte ${end} of an arena of ` +
+        `${plan.scratchBytes} bytes, from byte ${place.offsetBytes}`,
+    );
+  }
+  return { first, columns, type: value.type };
 }

@@ -36,21 +36,10 @@ export function createTaskContext(
 ): TaskContext {
   const { plan, arena } = memory;
   const op = plan.tasks.op[task] ?? -1;
-  const { inputs, outputs, states } = plan.program.ops[op] ?? { inputs: [], outputs: [], states: [] };
+  const { inputs = [], outputs = [], states = [] } = plan.program.ops[op] ?? {};
   const resident = memory.resident[op] ?? [];
   const tokens = step.ids.length;
-  const evalContext: EvalContext = {
-    precision: memory.precision,
-    tokens,
-    inputs: { ids: step.ids, positions: step.positions },
-    sampling: step.sampling,
-    state(id) {
-      const state = memory.states.get(id);
-      if (state === undefined) throw new VirtualGpuError(`value ${id} is no state`);
-      return state;
-    },
-  };
-
+  const evalContext = evaluation(memory, step);
   const blockOf = (value: number, lo: number, hi: number): Block => {
     const place = plan.placements[value];
     const type = plan.program.values[value]?.type;
@@ -93,6 +82,20 @@ export function createTaskContext(
       const bytes = ring.take();
       if (bytes === null) throw onHang();
       return bytes;
+    },
+  };
+}
+
+function evaluation({ precision, states }: Memory, step: StepDescriptor): EvalContext {
+  return {
+    precision,
+    tokens: step.ids.length,
+    inputs: { ids: step.ids, positions: step.positions },
+    sampling: step.sampling,
+    state(id) {
+      const state = states.get(id);
+      if (state === undefined) throw new VirtualGpuError(`value ${id} is no state`);
+      return state;
     },
   };
 }

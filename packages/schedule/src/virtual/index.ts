@@ -13,9 +13,11 @@ import { createArena } from "./arena.ts";
 import type { Memory, StepDescriptor } from "./context.ts";
 import { VirtualGpuError } from "./errors.ts";
 import { createKvPool } from "./kv.ts";
-import { createLaunch } from "./launch.ts";
+import { Launch } from "./launch.ts";
 import { packWeights } from "./packed.ts";
+import type { PackedWeights } from "./packed.ts";
 import { seededRandom } from "./random.ts";
+import type { Random } from "./random.ts";
 
 export interface VirtualGpuOptions {
   readonly weights: WeightSource;
@@ -63,7 +65,7 @@ export interface VirtualGpu {
   reset(): void;
 }
 
-/** Throws `VirtualGpuError` for a malformed plan and `WeightError` for a checkpoint that lacks one. */
+/** Throws `VirtualGpuError` for a malformed plan, `WeightError` for a checkpoint that lacks one. */
 export function createVirtualGpu(
   plan: Plan,
   table: ScheduleTable,
@@ -71,76 +73,87 @@ export function createVirtualGpu(
 ): VirtualGpu {
   const [problem] = structureProblems(plan);
   if (problem !== undefined) throw new VirtualGpuError(`the plan is malformed: ${problem}`);
-  const { precision, seed = 0 } = options;
-  const nodes = resolveOps(plan.program, table);
-  const packed = packWeights(plan, nodes, options.weights, precision);
-  const random = options.interleave === "none" ? null : seededRandom(seed);
-  const pageOrder = seededRandom(seed + 1);
-  const arena = createArena(plan, precision);
-  let length = 0;
-  const freshMemory = (): Memory => ({
-    plan, nodes, precision, arena, resident: packed.resident,
-    states: createKvPool(plan, precision, pageOrder).states,
-  });
-  let memory = freshMemory();
+  return new Gpu(plan, table, options);
+}
 
-  const readValue = (value: number, tokens: number): Tensor | null => {
-    const place = plan.placements[value];
-    const type = plan.program.values[value]?.type;
-    const isView = place?.kind === "view";
-    const base = isView ? place.of : value;
-    if (type === undefined || plan.placements[base]?.kind !== "scratch") return null;
-    const lo = isView ? place.column : 0;
-    const row = isView && place.lastRow ? tokens - 1 : 0;
-    const block = { value: base, row, rows: rowsOf(type, tokens), lo, hi: lo + columnsOf(type) };
-    return tensorOf(type, tokens, arena.read(block));
-  };
-  const readOutputs = (tokens: number): { [name: string]: Tensor } => {
-    const entries = Object.entries(plan.program.outputs).flatMap(([name, value]) => {
-      const tensor = readValue(value, tokens);
-      return tensor === null ? [] : [[name, tensor] as const];
-    });
-    return Object.fromEntries(entries);
-  };
+class Gpu implements VirtualGpu {
+  readonly #plan: Plan;
+  readonly #random: Random | null;
+  readonly #pageOrder: Random;
+  readonly #streams: PackedWeights["streams"];
+  #memory: Memory;
+  #length = 0;
 
-  function step(request: StepRequest): { readonly outputs: { readonly [name: string]: Tensor } } {
-    const first = descriptorFor(plan, Array.from(request.ids), length, request);
-    const advance = createLaunch({
-      memory, streams: packed.streams, first, maxSteps: 1, random,
-      onEffect: (_step, _op, now) => now,
-    });
-    while (advance());
-    length = (first.positions[0] ?? 0) + first.ids.length;
-    return { outputs: readOutputs(first.ids.length) };
+  constructor(plan: Plan, table: ScheduleTable, options: VirtualGpuOptions) {
+    const { precision, seed = 0 } = options;
+    const nodes = resolveOps(plan.program, table);
+    const { streams, resident } = packWeights(plan, nodes, options.weights, precision);
+    this.#plan = plan;
+    this.#random = options.interleave === "none" ? null : seededRandom(seed);
+    this.#pageOrder = seededRandom(seed + 1);
+    this.#streams = streams;
+    const arena = createArena(plan, precision);
+    const { states } = createKvPool(plan, precision, this.#pageOrder);
+    this.#memory = { plan, nodes, precision, arena, resident, states };
   }
 
-  function* run(request: RunRequest): Generator<RunStep, void, void> {
-    const driver = createDriver(plan, request, length, readOutputs, readValue);
-    const advance = createLaunch({
-      memory, streams: packed.streams, first: driver.first, maxSteps: Infinity, random,
-      onEffect: driver.onEffect,
+  get length(): number {
+    return this.#length;
+  }
+
+  reset(): void {
+    const { states } = createKvPool(this.#plan, this.#memory.precision, this.#pageOrder);
+    this.#memory = { ...this.#memory, states };
+    this.#length = 0;
+  }
+
+  step(request: StepRequest): { readonly outputs: { readonly [name: string]: Tensor } } {
+    const first = descriptorFor(this.#plan, Array.from(request.ids), this.#length, request);
+    const launch = new Launch({
+      memory: this.#memory, streams: this.#streams, first, maxSteps: 1, random: this.#random,
+      onEffect: (_step, _op, now) => now,
+    });
+    while (launch.advance());
+    this.#length = (first.positions[0] ?? 0) + first.ids.length;
+    return { outputs: readOutputs(this.#memory, first.ids.length) };
+  }
+
+  *run(request: RunRequest): Generator<RunStep, void, void> {
+    const driver = createDriver(this.#memory, request, this.#length);
+    const launch = new Launch({
+      memory: this.#memory, streams: this.#streams, first: driver.first, maxSteps: Infinity,
+      random: this.#random, onEffect: driver.onEffect,
     });
     let running = true;
     while (running) {
-      running = advance();
+      running = launch.advance();
       for (const done of driver.results.splice(0)) {
-        length += done.tokens;
+        this.#length += done.tokens;
         yield done;
       }
     }
   }
+}
 
-  return Object.freeze<VirtualGpu>({
-    step,
-    run,
-    get length() {
-      return length;
-    },
-    reset() {
-      memory = freshMemory();
-      length = 0;
-    },
+/** A value from the arena, views followed; null for what is not there. */
+function readValue({ plan, arena }: Memory, value: number, tokens: number): Tensor | null {
+  const place = plan.placements[value];
+  const type = plan.program.values[value]?.type;
+  const isView = place?.kind === "view";
+  const base = isView ? place.of : value;
+  if (type === undefined || plan.placements[base]?.kind !== "scratch") return null;
+  const lo = isView ? place.column : 0;
+  const row = isView && place.lastRow ? tokens - 1 : 0;
+  const block = { value: base, row, rows: rowsOf(type, tokens), lo, hi: lo + columnsOf(type) };
+  return tensorOf(type, tokens, arena.read(block));
+}
+
+function readOutputs(memory: Memory, tokens: number): { [name: string]: Tensor } {
+  const entries = Object.entries(memory.plan.program.outputs).flatMap(([name, value]) => {
+    const tensor = readValue(memory, value, tokens);
+    return tensor === null ? [] : [[name, tensor] as const];
   });
+  return Object.fromEntries(entries);
 }
 
 interface Driver {
@@ -150,13 +163,8 @@ interface Driver {
 }
 
 /** Feeds the prompt in chunks, then each chosen token; what the kernel's sample op does. */
-function createDriver(
-  plan: Plan,
-  request: RunRequest,
-  start: number,
-  readOutputs: (tokens: number) => { [name: string]: Tensor },
-  readValue: (value: number, tokens: number) => Tensor | null,
-): Driver {
+function createDriver(memory: Memory, request: RunRequest, start: number): Driver {
+  const { plan } = memory;
   const { maxTokens, maxContext } = plan.program.limits;
   const prompt = Array.from(request.prompt);
   const chunk = Math.min(request.promptChunk ?? maxTokens, maxTokens);
@@ -170,9 +178,9 @@ function createDriver(
     first,
     results,
     onEffect(step, op, now) {
-      const outputs = readOutputs(now.ids.length);
+      const outputs = readOutputs(memory, now.ids.length);
       const reading = fed < prompt.length;
-      const token = readValue(effects[op] ?? -1, now.ids.length)?.data[0];
+      const token = readValue(memory, effects[op] ?? -1, now.ids.length)?.data[0];
       if (token === undefined) {
         throw new VirtualGpuError("the op that opens the next step must give a token");
       }

@@ -2,12 +2,13 @@
  * @file One launch: every SM walks its order, waiting for counters, in a seeded interleaving.
  * Steps follow one another inside; an effect op's result opens the next.
  */
+import type { Plan } from "../plan.ts";
 import { describeTask } from "../verify/report.ts";
 import { createTaskContext } from "./context.ts";
 import type { Memory, StepDescriptor } from "./context.ts";
 import { VirtualGpuError } from "./errors.ts";
-import { createRing } from "./ring.ts";
-import type { Ring } from "./ring.ts";
+import type { HangReport } from "./errors.ts";
+import { Ring } from "./ring.ts";
 import type { PackedWeights } from "./packed.ts";
 import type { Random } from "./random.ts";
 
@@ -36,75 +37,101 @@ interface Sm {
   body: Generator<void, void, void> | null;
 }
 
-/** Runs one turn at a time; false once every SM has left. Throws `VirtualGpuError` on a hang. */
-export function createLaunch(options: LaunchOptions): () => boolean {
-  const { memory, random } = options;
-  const { plan, nodes } = memory;
-  const { order, waits, signals, events, tasks } = plan;
-  const counters = new Int32Array(events.count);
-  // Two descriptors take turns, as in the kernel.
-  const descriptors: (StepDescriptor | null)[] = [options.first, null];
-  const sms: Sm[] = options.streams.map((image, id) => ({
-    id, ring: createRing(plan.ring, image, random), slot: order.start[id] ?? 0, step: 0,
-    entered: -1, waited: 0, descriptor: null, body: null,
-  }));
-  const runnable = sms.filter(({ id }) => order.start[id] !== order.start[id + 1]);
-  const parked = new Set<Sm>();
-  const pick = turns(runnable, random);
+/** An SM that a broken plan lets run ahead of the token choice would never end. */
+const mostStepsAhead = 4;
 
-  const target = (sm: Sm, event: number): number =>
-    (events.threshold[event] ?? 0) * (sm.step + (events.crossStep[event] === 1 ? 0 : 1));
-  const pendingEvent = (sm: Sm): number | null => {
-    const task = order.items[sm.slot] ?? -1;
-    const at = (waits.start[task] ?? 0) + sm.waited;
-    return at < (waits.start[task + 1] ?? 0) ? (waits.items[at] ?? -1) : null;
-  };
-  const fail = (sm: Sm, error: unknown): VirtualGpuError => {
-    if (error instanceof VirtualGpuError && error.hang !== null) return error;
-    const task = order.items[sm.slot] ?? -1;
-    const reason = error instanceof Error ? error.message : String(error);
-    return new VirtualGpuError(`${describeTask(plan, task)}, step ${sm.step}: ${reason}`, null, {
-      cause: error,
-    });
-  };
+export class Launch {
+  readonly #options: LaunchOptions;
+  readonly #counters: Int32Array;
+  /** Two descriptors take turns, as in the kernel. */
+  readonly #descriptors: (StepDescriptor | null)[];
+  readonly #runnable: Sm[];
+  readonly #parked = new Set<Sm>();
+  readonly #pick: () => Sm;
+  #opened = 0;
 
-  const start = (sm: Sm): void => {
-    const task = order.items[sm.slot] ?? -1;
-    const node = nodes[tasks.op[task] ?? -1];
+  constructor(options: LaunchOptions) {
+    const { plan } = options.memory;
+    const { order, ring, events } = plan;
+    this.#options = options;
+    this.#counters = new Int32Array(events.count);
+    this.#descriptors = [options.first, null];
+    const sms = options.streams.map((image, id): Sm => ({
+      id, ring: new Ring(ring, image, options.random), slot: order.start[id] ?? 0, step: 0,
+      entered: -1, waited: 0, descriptor: null, body: null,
+    }));
+    this.#runnable = sms.filter(({ id }) => order.start[id] !== order.start[id + 1]);
+    this.#pick = turns(this.#runnable, options.random);
+  }
+
+  /** Runs one turn of one SM; false once every SM has left. Throws `VirtualGpuError` on a hang. */
+  advance(): boolean {
+    if (this.#runnable.length === 0) {
+      const [waiter] = this.#parked;
+      if (waiter === undefined) return false;
+      throw this.#eventHang(waiter);
+    }
+    const sm = this.#pick();
+    try {
+      this.#turn(sm);
+    } catch (error) {
+      throw this.#failure(sm, error);
+    }
+    return true;
+  }
+
+  #turn(sm: Sm): void {
+    if (sm.body !== null) {
+      if (sm.body.next().done === true) this.#finish(sm);
+      return;
+    }
+    if (sm.step >= this.#options.maxSteps) return this.#leave(sm);
+    const event = this.#pendingEvent(sm);
+    const isWithin = event === null || this.#plan.events.crossStep[event] === 0;
+    // Once the previous step is over the descriptor is read: it may say that there is no next one.
+    if (sm.entered < sm.step && isWithin) {
+      if (sm.step > this.#opened + mostStepsAhead) throw new Error("runs ahead without end");
+      sm.entered = sm.step;
+      sm.descriptor = this.#descriptors[sm.step & 1] ?? null;
+      if (sm.descriptor?.stop === true) this.#leave(sm);
+    } else if (event === null) {
+      this.#start(sm);
+    } else if ((this.#counters[event] ?? 0) >= this.#target(sm, event)) {
+      sm.waited++;
+    } else {
+      this.#leave(sm);
+      this.#parked.add(sm);
+    }
+  }
+
+  #start(sm: Sm): void {
+    const { memory } = this.#options;
+    const { tasks, layouts } = this.#plan;
+    const task = this.#task(sm);
+    const node = memory.nodes[tasks.op[task] ?? -1];
     if (sm.descriptor === null) throw new Error("reads a step descriptor that nobody has written");
     if (node === undefined) throw new Error("runs an op that does not exist");
-    const layout = plan.layouts[node.index] ?? null;
+    const layout = layouts[node.index] ?? null;
     const tiles = (tasks.tileHi[task] ?? 0) - (tasks.tileLo[task] ?? 0);
     if (layout !== null) sm.ring.open(tiles * layout.chunksPerTile);
-    const context = createTaskContext(memory, task, sm.descriptor, sm.ring, () => streamHang(sm));
+    const onHang = (): VirtualGpuError => this.#streamHang(sm);
+    const context = createTaskContext(memory, task, sm.descriptor, sm.ring, onHang);
     sm.body = node.cls.schedule.task(node.cls.instance, layout, context);
-  };
-  const streamHang = (sm: Sm): VirtualGpuError => {
-    const task = order.items[sm.slot] ?? -1;
-    const left = sm.ring.left();
-    return new VirtualGpuError(
-      `${describeTask(plan, task)}, step ${sm.step}: hangs waiting for a chunk of its stream`,
-      { sm: sm.id, task, step: sm.step, event: null, expected: left, seen: 0 },
-    );
-  };
+  }
 
-  const finish = (sm: Sm): void => {
-    const task = order.items[sm.slot] ?? -1;
+  #finish(sm: Sm): void {
+    const { order, signals, tasks } = this.#plan;
+    const task = this.#task(sm);
     const op = tasks.op[task] ?? -1;
     if (sm.ring.left() > 0) throw new Error(`left ${sm.ring.left()} chunks of its stream untaken`);
-    const isEffect = nodes[op]?.cls.schedule.semantics.traits.effect === true;
-    if (isEffect && sm.descriptor !== null) {
-      descriptors[(sm.step + 1) & 1] = options.onEffect(sm.step, op, sm.descriptor);
+    const { traits } = this.#options.memory.nodes[op]?.cls.schedule.semantics ?? {};
+    if (traits?.effect === true && sm.descriptor !== null) {
+      const next = this.#options.onEffect(sm.step, op, sm.descriptor);
+      this.#descriptors[(sm.step + 1) & 1] = next;
+      this.#opened = Math.max(this.#opened, sm.step + 1);
     }
     for (let i = signals.start[task] ?? 0; i < (signals.start[task + 1] ?? 0); i++) {
-      const event = signals.items[i] ?? -1;
-      counters[event] = (counters[event] ?? 0) + 1;
-      for (const waiter of parked) {
-        if (pendingEvent(waiter) !== event) continue;
-        if ((counters[event] ?? 0) < target(waiter, event)) continue;
-        parked.delete(waiter);
-        runnable.push(waiter);
-      }
+      this.#signal(signals.items[i] ?? -1);
     }
     sm.body = null;
     sm.waited = 0;
@@ -113,57 +140,76 @@ export function createLaunch(options: LaunchOptions): () => boolean {
       sm.slot = order.start[sm.id] ?? 0;
       sm.step++;
     }
-  };
+  }
 
-  const leave = (sm: Sm): void => {
-    const at = runnable.indexOf(sm);
-    runnable[at] = runnable[runnable.length - 1] as Sm;
-    runnable.pop();
-  };
+  #signal(event: number): void {
+    const count = (this.#counters[event] ?? 0) + 1;
+    this.#counters[event] = count;
+    for (const waiter of this.#parked) {
+      if (this.#pendingEvent(waiter) !== event || count < this.#target(waiter, event)) continue;
+      this.#parked.delete(waiter);
+      this.#runnable.push(waiter);
+    }
+  }
 
-  const turn = (sm: Sm): void => {
-    if (sm.body !== null) {
-      if (sm.body.next().done === true) finish(sm);
-      return;
-    }
-    if (sm.step >= options.maxSteps) return leave(sm);
-    const event = pendingEvent(sm);
-    // Once the previous step is over the descriptor is read: it may say that there is no next one.
-    if (sm.entered < sm.step && (event === null || events.crossStep[event] === 0)) {
-      sm.entered = sm.step;
-      sm.descriptor = descriptors[sm.step & 1] ?? null;
-      if (sm.descriptor?.stop === true) leave(sm);
-    } else if (event === null) {
-      start(sm);
-    } else if ((counters[event] ?? 0) >= target(sm, event)) {
-      sm.waited++;
-    } else {
-      leave(sm);
-      parked.add(sm);
-    }
-  };
+  #leave(sm: Sm): void {
+    const at = this.#runnable.indexOf(sm);
+    this.#runnable[at] = this.#runnable[this.#runnable.length - 1] as Sm;
+    this.#runnable.pop();
+  }
 
-  return () => {
-    if (runnable.length === 0) {
-      const [waiter] = parked;
-      if (waiter === undefined) return false;
-      const event = pendingEvent(waiter) ?? -1;
-      const task = order.items[waiter.slot] ?? -1;
-      const [expected, seen] = [target(waiter, event), counters[event] ?? 0];
-      throw new VirtualGpuError(
-        `${describeTask(plan, task)}, step ${waiter.step}: hangs waiting for event ${event}, ` +
-          `expected ${expected}, seen ${seen}`,
-        { sm: waiter.id, task, step: waiter.step, event, expected, seen },
-      );
-    }
-    const sm = pick();
-    try {
-      turn(sm);
-    } catch (error) {
-      throw fail(sm, error);
-    }
-    return true;
-  };
+  get #plan(): Plan {
+    return this.#options.memory.plan;
+  }
+
+  #task(sm: Sm): number {
+    return this.#plan.order.items[sm.slot] ?? -1;
+  }
+
+  /** The event that the SM's current task waits for next, or null. */
+  #pendingEvent(sm: Sm): number | null {
+    const { waits } = this.#plan;
+    const task = this.#task(sm);
+    const at = (waits.start[task] ?? 0) + sm.waited;
+    return at < (waits.start[task + 1] ?? 0) ? (waits.items[at] ?? -1) : null;
+  }
+
+  #target(sm: Sm, event: number): number {
+    const { threshold, crossStep } = this.#plan.events;
+    return (threshold[event] ?? 0) * (sm.step + (crossStep[event] === 1 ? 0 : 1));
+  }
+
+  #eventHang(sm: Sm): VirtualGpuError {
+    const event = this.#pendingEvent(sm) ?? -1;
+    const [expected, seen] = [this.#target(sm, event), this.#counters[event] ?? 0];
+    return this.#hang(
+      sm, { event, expected, seen }, `event ${event}, expected ${expected}, seen ${seen}`,
+    );
+  }
+
+  #streamHang(sm: Sm): VirtualGpuError {
+    const expected = sm.ring.left();
+    return this.#hang(sm, { event: null, expected, seen: 0 }, "a chunk of its stream");
+  }
+
+  #hang(
+    sm: Sm,
+    report: Pick<HangReport, "event" | "expected" | "seen">,
+    what: string,
+  ): VirtualGpuError {
+    const task = this.#task(sm);
+    const where = `${describeTask(this.#plan, task)}, step ${sm.step}`;
+    return new VirtualGpuError(`${where}: hangs waiting for ${what}`, {
+      sm: sm.id, task, step: sm.step, ...report,
+    });
+  }
+
+  #failure(sm: Sm, error: unknown): VirtualGpuError {
+    if (error instanceof VirtualGpuError && error.hang !== null) return error;
+    const where = `${describeTask(this.#plan, this.#task(sm))}, step ${sm.step}`;
+    const reason = error instanceof Error ? error.message : String(error);
+    return new VirtualGpuError(`${where}: ${reason}`, null, { cause: error });
+  }
 }
 
 /**

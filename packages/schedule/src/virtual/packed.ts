@@ -65,7 +65,8 @@ function packSm(
   dataOf: (op: number, input: number) => Float32Array,
 ): StreamImage {
   const segments = plan.streams[sm] ?? [];
-  const size = segments.reduce((end, s) => Math.max(end, s.offsetBytes + s.chunks * s.chunkBytes), 0);
+  const ends = segments.map((s) => s.offsetBytes + s.chunks * s.chunkBytes);
+  const size = Math.max(0, ...ends);
   // Bytes that nobody packs are NaN in bf16.
   const bytes = new Uint8Array(size).fill(0xff);
   const offset: number[] = [];
