@@ -5,7 +5,6 @@ export * from "./errors.ts";
 export { machines, virtual } from "./machines.ts";
 export { plan } from "./planner/index.ts";
 export type { PlanOptions } from "./planner/index.ts";
-export type { Assignment } from "./planner/assign.ts";
 export { sharedReserveBytes } from "./planner/ring.ts";
 export * from "./packing.ts";
 export { structureProblems } from "./structure.ts";

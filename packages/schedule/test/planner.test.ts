@@ -67,12 +67,15 @@ describe("a plan", () => {
     );
   });
 
-  it("repeats from layer to layer, or else balances bytes to a tile", () => {
+  it("repeats after a period of layers; without one, bytes are balanced to a tile", () => {
     const program = layered(12, 256, 1024);
     const periodic = plan(program, toyTable, virtual(7));
     expect(sharesOf(periodic, 1)).toEqual(sharesOf(periodic, 4));
     expect(sharesOf(periodic, 2)).toEqual(sharesOf(periodic, 35));
-    const balanced = streamedBytes(plan(program, toyTable, virtual(7), { assignment: "balanced" }));
+    const paired = plan(program, toyTable, virtual(7), { period: 2 });
+    expect(sharesOf(paired, 1)).toEqual(sharesOf(paired, 7));
+    expect(sharesOf(paired, 1)).not.toEqual(sharesOf(paired, 4));
+    const balanced = streamedBytes(plan(program, toyTable, virtual(7), { period: Infinity }));
     const largestTile = 16 * 1024 * 2;
     expect(Math.max(...balanced) - Math.min(...balanced)).toBeLessThanOrEqual(largestTile);
     expect(Math.max(...balanced)).toBeLessThanOrEqual(Math.max(...streamedBytes(periodic)));

@@ -5,10 +5,14 @@ import type { IdLists, TaskTable } from "../plan.ts";
 import type { OpNode } from "./nodes.ts";
 
 /**
- * `periodic`: ops at the same place of every layer get the same SMs, so that the emitted
- * instruction lists repeat. `balanced`: each op by itself, which evens out what is left over.
+ * Ops at the same place of every `period`-th layer get the same SMs, so that the emitted
+ * instruction lists repeat. A longer period evens out what is left over: for the shapes of
+ * Qwen3-8B on 132 SMs, periods of 1, 2 and 6 layers give the busiest SM 2.9, 0.8 and 0.1 % more
+ * bytes than the average; Infinity takes each layer by itself.
  */
-export type Assignment = "periodic" | "balanced";
+export interface Assignment {
+  readonly period: number;
+}
 
 export interface Assigned {
   readonly tasks: TaskTable;
@@ -36,9 +40,9 @@ export function assignTasks(
   execution: readonly number[],
   layouts: readonly (StreamLayout | null)[],
   sms: number,
-  assignment: Assignment,
+  { period }: Assignment,
 ): Assigned {
-  const groups = groupOps(nodes, layouts, assignment);
+  const groups = groupOps(nodes, layouts, period);
   const load = new Float64Array(sms);
   const shares = new Map<number, Shares>();
   for (const group of groups) {
@@ -51,16 +55,17 @@ export function assignTasks(
 function groupOps(
   nodes: readonly OpNode[],
   layouts: readonly (StreamLayout | null)[],
-  assignment: Assignment,
+  period: number,
 ): readonly Group[] {
-  const groups = new Map<number, Group>();
+  const groups = new Map<string, Group>();
   for (const node of nodes) {
     if (node.view) continue;
     const { schedule, instance } = node.cls;
     const layout = layouts[node.index] ?? null;
     const streamed = layout === null ? 0 : layout.chunksPerTile * chunkBytesOf(layout);
     const cost = streamed + schedule.tiling.tileCostBytes(instance);
-    const key = assignment === "periodic" ? node.pattern : node.index;
+    // x % Infinity is x.
+    const key = `${node.pattern} ${node.layer % period}`;
     const group = groups.get(key) ?? { members: [], node, weight: 0 };
     group.members.push(node.index);
     group.weight += cost;

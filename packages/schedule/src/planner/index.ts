@@ -5,7 +5,6 @@ import { PlanError } from "../errors.ts";
 import { checkMachine } from "../machines.ts";
 import type { Machine, Plan } from "../plan.ts";
 import { assignTasks } from "./assign.ts";
-import type { Assignment } from "./assign.ts";
 import { findDependencies } from "./dependencies.ts";
 import { planEvents } from "./events.ts";
 import { planMemory } from "./memory.ts";
@@ -17,8 +16,8 @@ import { planStreams } from "./streams.ts";
 import { resolveViews } from "./views.ts";
 
 export interface PlanOptions extends RingOptions {
-  /** Default `periodic`: identical layers get identical assignments. */
-  readonly assignment?: Assignment;
+  /** Layers after which the assignment to SMs repeats; default 1. See `Assignment`. */
+  readonly period?: number;
   /** Positions per KV page; default 64. */
   readonly pageTokens?: number;
 }
@@ -49,8 +48,9 @@ export function plan(
   for (const cls of classes) byClass.set(cls, layoutOf(cls, ring));
   const layouts = nodes.map((node) => byClass.get(node.cls) ?? null);
   const { sms } = machine;
-  const assignment = options.assignment ?? "periodic";
-  const assigned = assignTasks(nodes, execution, layouts, sms, assignment);
+  const period = options.period ?? 1;
+  if (!(period >= 1)) throw new PlanError(`period: expected at least 1 layer, got ${period}`);
+  const assigned = assignTasks(nodes, execution, layouts, sms, { period });
   const found = findDependencies(program, nodes, resolved, assigned, execution);
   const effects = nodes.map((node) => node.cls.schedule.semantics.traits.effect);
   const events = planEvents(found.needs, assigned, execution, effects, sms);

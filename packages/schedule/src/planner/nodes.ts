@@ -19,6 +19,8 @@ export interface OpNode {
   readonly cls: OpClass;
   /** Same class and same place in their layers: such ops get the same assignment. */
   readonly pattern: number;
+  /** The first number of its scope, such as 3 of `layers.3.attn`; 0 where there is none. */
+  readonly layer: number;
   /** A view moves nothing: it has no tiles and no task. */
   readonly view: boolean;
 }
@@ -57,7 +59,8 @@ export function resolveOps(program: Program, table: ScheduleTable): readonly OpN
     const patternKey = `${cls.id} ${ordinal} ${op.scope.replace(/\d+/g, "#")}`;
     const pattern = patterns.get(patternKey) ?? patterns.size;
     patterns.set(patternKey, pattern);
-    return { index, cls, pattern, view: cls.tiles === 0 };
+    const layer = Number(/\d+/.exec(op.scope)?.[0] ?? 0);
+    return { index, cls, pattern, layer, view: cls.tiles === 0 };
   });
 }
 

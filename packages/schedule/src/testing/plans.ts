@@ -22,13 +22,13 @@ export function planOptions(): fc.Arbitrary<PlanOptions> {
       consumerWarps: fc.constantFrom(1, 2, 4),
       laps: fc.integer({ min: 1, max: 3 }),
       inFlight: fc.integer({ min: 1, max: 5 }),
-      assignment: fc.constantFrom("periodic" as const, "balanced" as const),
+      period: fc.constantFrom(1, 2, Infinity),
       pageTokens: fc.constantFrom(1, 4, 16),
     })
-    .map(({ consumerWarps, laps, inFlight, assignment, pageTokens }) => {
+    .map(({ consumerWarps, laps, inFlight, period, pageTokens }) => {
       const stages = Math.max(2, consumerWarps * laps);
       const maxInFlight = Math.min(inFlight, stages - 1);
-      return { consumerWarps, stages, stageBytes: 1024, maxInFlight, assignment, pageTokens };
+      return { consumerWarps, stages, stageBytes: 1024, maxInFlight, period, pageTokens };
     });
 }
 
