@@ -102,13 +102,13 @@ test("a model.ts that is broken, or exports something else, is named", async () 
   await expectRefused(write("config.json", "{"), /config.json: /);
 });
 
-test("a context longer than memory is refused with numbers before anything is emitted", async () => {
+test("a context longer than memory is refused with numbers", async () => {
   const config = join(dir, "long.json");
   const large = { hidden_size: 4096, head_dim: 128, num_hidden_layers: 4, vocab_size: 32000 };
   const positions = { max_position_embeddings: 100_000_000 };
   writeFileSync(config, JSON.stringify({ ...tinyConfig, ...large, ...positions }));
   const args = ["compile", config, "--out", join(dir, "long"), "--max-context", "100000000"];
-  await expectRefused(args, /context of 100000000 tokens does not fit h200: 190.73 GiB of KV cache/);
+  await expectRefused(args, /context of 100000000 tokens does not fit h200: 190.73 GiB of KV/);
 });
 
 test("what this machine lacks is no fault of the input: exit code 3", async () => {
