@@ -1,4 +1,6 @@
 /** @file What the verifier says: each law by an example, as its reader meets it. */
+import { readdirSync, readFileSync } from "node:fs";
+import { join } from "node:path";
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { machines, plan, verify } from "../src/index.ts";
@@ -31,6 +33,17 @@ describe("the verifier", () => {
     for (const { checked } of laws) {
       expect(Object.values(checked).every((count) => count > 0)).toBe(true);
     }
+  });
+
+  it("shares no code with the planner", () => {
+    const folder = join(import.meta.dirname, "../src/verify");
+    const imports = readdirSync(folder).flatMap((file) =>
+      [...readFileSync(join(folder, file), "utf8").matchAll(/from "(\.\.\/[^"]+)"/g)].map(
+        ([, path]) => path,
+      ),
+    );
+    const allowed = ["../contracts.ts", "../errors.ts", "../plan.ts", "../structure.ts"];
+    expect([...new Set(imports)].sort()).toEqual(allowed);
   });
 
   it("raises no false alarm, and tells the same each time", () => {
