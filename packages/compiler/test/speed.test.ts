@@ -1,0 +1,60 @@
+/** @file How long compiling takes: seconds for the largest models, and linear in their layers. */
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterAll, expect, test } from "vitest";
+import { compile } from "../src/index.ts";
+
+const dir = mkdtempSync(join(tmpdir(), "mpk-speed-"));
+afterAll(() => rmSync(dir, { recursive: true, force: true }));
+
+const qwen3 = {
+  architectures: ["Qwen3ForCausalLM"], model_type: "qwen3", hidden_size: 4096, head_dim: 128,
+  intermediate_size: 12288, num_attention_heads: 32, num_key_value_heads: 8, vocab_size: 151936,
+  num_hidden_layers: 36, max_position_embeddings: 40960, rms_norm_eps: 1e-6, rope_theta: 1e6,
+  tie_word_embeddings: false,
+};
+const llama70 = {
+  architectures: ["LlamaForCausalLM"], model_type: "llama", hidden_size: 8192,
+  intermediate_size: 28672, num_attention_heads: 64, num_key_value_heads: 8, vocab_size: 128256,
+  num_hidden_layers: 80, max_position_embeddings: 131072, rms_norm_eps: 1e-5, rope_theta: 5e5,
+  tie_word_embeddings: false,
+};
+
+/** From config.json to verified plan, source and Manifest: seconds of processor time. */
+async function compileSeconds(config: object): Promise<number> {
+  const file = join(dir, "config.json");
+  writeFileSync(file, JSON.stringify(config));
+  const before = process.cpuUsage();
+  const compiled = await compile(file, { target: "sm_90a" });
+  const { user, system } = process.cpuUsage(before);
+  expect(compiled.verification.ok).toBe(true);
+  expect(compiled.source).toContain("mpk_decode");
+  return (user + system) / 1e6;
+}
+
+test("8B takes at most 3 s, an 80-layer 70B at most 8 s, both 1 GiB", async () => {
+  // The first run also loads and compiles this program's own code.
+  const [small, large] = [await compileSeconds(qwen3), await compileSeconds(llama70)];
+  const mebibytes = process.resourceUsage().maxRSS / 1024;
+  console.log(
+    `compiled 8B in ${small.toFixed(2)} s and 70B in ${large.toFixed(2)} s of processor time, ` +
+      `${mebibytes.toFixed(0)} MiB at most`,
+  );
+  expect(small).toBeLessThan(3);
+  expect(large).toBeLessThan(8);
+  expect(mebibytes).toBeLessThan(1024);
+});
+
+test("cost grows linearly with layers", async () => {
+  const seconds: number[] = [];
+  for (const layers of [8, 16, 32, 64]) {
+    seconds.push(await compileSeconds({ ...qwen3, num_hidden_layers: layers }));
+  }
+  const told = seconds.map((s) => s.toFixed(2)).join(", ");
+  console.log(`compiled 8, 16, 32, 64 layers in ${told} s`);
+  const [at8 = 0, , at32 = 0, at64 = 0] = seconds;
+  // A quadratic cost would make the later layers over four times as dear as the earlier ones; garbage
+  // collection alone makes them differ by half.
+  expect((at64 - at32) / 32).toBeLessThan(3 * Math.max((at32 - at8) / 24, 0.002));
+});
