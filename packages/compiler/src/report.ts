@@ -160,7 +160,7 @@ export function reportOf(
       totalBytes: ringBytes + ring.activationBytes + partialBytes + sharedReserveBytes,
       availableBytes: machine.sharedBytes,
     },
-    registerBudget: Math.min(255, Math.floor(65_536 / threads / 8) * 8),
+    registerBudget: registersPerThread(threads),
     scratchBytes: plan.scratchBytes,
     kvBytes: kvBytes(plan),
     residentBytes: residentBytes(plan),
@@ -168,4 +168,13 @@ export function reportOf(
     maxTokens: plan.program.limits.maxTokens,
     millis,
   };
+}
+
+/**
+ * Registers one thread may have. Each quarter of an SM has 16,384 registers for its share of the
+ * warps, dealt out in eights per thread.
+ */
+function registersPerThread(threads: number): number {
+  const warpsPerQuarter = Math.ceil(threads / 32 / 4);
+  return Math.min(255, Math.floor(16_384 / (warpsPerQuarter * 32) / 8) * 8);
 }

@@ -142,7 +142,7 @@ describe("what cannot be planned is refused by name", () => {
     [() => plan(program, new Map(), virtual(2)), /lookup: not in the op table/],
     [
       () => plan(program, toyTable, virtual(2), { stages: 12 }),
-      /12 stages must be more than the 5 chunks in flight and a multiple of the 8 consumer warps/,
+      /12 stages must be more than the 6 chunks in flight and a multiple of the 8 consumer warps/,
     ],
     [
       () => plan(program, toyTable, virtual(2, { sharedBytes: 60_000 })),
