@@ -93,18 +93,22 @@ export function renderBodies(
       views.set(key, text);
     }
     const layout = env.layout;
-    let number = numbers.get(`${body.run}\n${text}`);
+    const tileChunks = layout?.chunksPerTile ?? 0;
+    const chunkBytes = (layout?.blocksPerChunk ?? 0) * 1024;
+    // The producer copies by these two, whatever the text says.
+    const all = [body.run, tileChunks, chunkBytes, text].join("\n");
+    let number = numbers.get(all);
     if (number === undefined) {
       number = rendered.length;
-      numbers.set(`${body.run}\n${text}`, number);
+      numbers.set(all, number);
       const name = `Body${number}`;
       rendered.push({
         name,
         run: body.run,
         comment: `${op.kind}, first at ${op.scope === "" ? "the top" : op.scope.replace(/[^\w.-]/g, "_")}`,
         text: text.replaceAll("BodyName", name),
-        tileChunks: layout?.chunksPerTile ?? 0,
-        chunkBytes: (layout?.blocksPerChunk ?? 0) * 1024,
+        tileChunks,
+        chunkBytes,
       });
     }
     bodyOf[index] = number;

@@ -1,8 +1,9 @@
 /** @file Prints expressions as C++ over the wrappers of machine.cuh. */
-import type { BinaryOp, CompareOp, Expr, UnaryOp } from "@mpk/ir";
+import type { BinaryOp, CompareOp, DType, Expr, UnaryOp } from "@mpk/ir";
 
 const unary = {
-  neg: (x) => `(-${x})`,
+  // A space: two signs in a row would be a decrement.
+  neg: (x) => (x.startsWith("-") ? `(- ${x})` : `(-${x})`),
   abs: (x) => `m_abs(${x})`,
   exp: (x) => `m_exp(${x})`,
   log: (x) => `m_log(${x})`,
@@ -35,6 +36,13 @@ const compare = {
   eq: "==",
   ne: "!=",
 } as const satisfies Record<CompareOp, string>;
+
+/** Arithmetic is float32 throughout, so that rounding to it changes nothing. */
+const rounding = {
+  f32: (x) => x,
+  bf16: (x) => `round_bf16(${x})`,
+  i32: (x) => `(${x} < 0.0f ? m_ceil(${x}) : m_floor(${x}))`,
+} as const satisfies Record<DType, (x: string) => string>;
 
 /** A float32 literal that reads back as exactly this value. */
 export function floatLiteral(value: number): string {
@@ -69,7 +77,7 @@ export function printExpression(expr: Expr, args: readonly string[]): string {
     case "select":
       return `(${walk(expr.cond)} != 0.0f ? ${walk(expr.x)} : ${walk(expr.y)})`;
     case "round":
-      return expr.to === "bf16" ? `round_bf16(${walk(expr.x)})` : walk(expr.x);
+      return rounding[expr.to](walk(expr.x));
     default:
       if (isCompare(expr.op)) {
         const e = expr as { readonly x: Expr; readonly y: Expr };
