@@ -111,27 +111,53 @@ MPK_DEVICE i32 page_of(const Context& c, const i32* pages, u32 position) {
   return page < kSharedPages ? c.shared->pages[page] : load_i32(pages + page);
 }
 
-// Keys of one turn of a lane group, and whether it has one.
+// The key of one turn of a lane group, if it has one.
 template <class C> struct KeyRows {
   RowPart<C> k, v;
   u32 key;
   bool valid;
 
-  MPK_DEVICE void load(const Context& c, const AttentionShared<C>& s, const u16* cache,
-                       const i32* pages, u32 kvHead, u32 at, u32 last) {
+  // From the cache: positions before this step.
+  MPK_DEVICE void load_past(const Context& c, const u16* cache, const i32* pages, u32 kvHead,
+                            u32 at) {
     key = at;
-    valid = at < last;
-    const u32 safe = valid ? at : last - 1, past = c.position, sub = c.lane & 7u;
-    if (safe < past) {
-      const i32 page = page_of(c, pages, safe);
-      k.load(cache + cache_row<C>(page, safe, 0, kvHead), true, sub);
-      v.load(cache + cache_row<C>(page, safe, 1, kvHead), true, sub);
-    } else {
-      k.load(s.k + (safe - past) * C::kD, false, sub);
-      v.load(s.v + (safe - past) * C::kD, false, sub);
+    valid = at < c.position;
+    if (!valid) at = 0;
+    const i32 page = page_of(c, pages, at);
+    k.load(cache + cache_row<C>(page, at, 0, kvHead), true, c.lane & 7u);
+    v.load(cache + cache_row<C>(page, at, 1, kvHead), true, c.lane & 7u);
+  }
+  // This step's own rows, in shared memory.
+  MPK_DEVICE void load_new(const Context& c, const AttentionShared<C>& s, u32 token) {
+    key = c.position + token;
+    valid = token < c.tokens;
+    if (!valid) token = 0;
+    k.load(s.k + token * C::kD, false, c.lane & 7u);
+    v.load(s.v + token * C::kD, false, c.lane & 7u);
+  }
+};
+
+// Past keys that a lane group takes in at once: their latencies overlap.
+template <class C, u32 kQueries> struct KeyBatch {
+  static constexpr u32 kMost = MPK_FEW_KEYS ? 64 : 256;  // dims, over all keys of a batch
+  static constexpr u32 kKeys = kQueries > 1 || C::kD > kMost / 2 ? 1 : C::kD > kMost / 4 ? 2 : 4;
+  static constexpr u32 kTurn = kConsumerWarps * 4;
+  KeyRows<C> rows[kKeys];
+
+  // The batch that starts at this warp's key `base`.
+  MPK_DEVICE void load(const Context& c, const u16* cache, const i32* pages, u32 kvHead,
+                       u32 base) {
+#pragma unroll
+    for (u32 i = 0; i < kKeys; i++) {
+      rows[i].load_past(c, cache, pages, kvHead, base + i * kTurn + (c.lane >> 3));
     }
   }
 };
+
+// First position that the query at `at` sees.
+template <class C> MPK_DEVICE u32 first_seen(u32 at) {
+  return C::kWindow && at + 1 > C::kWindow ? at + 1 - C::kWindow : 0;
+}
 
 template <class C>
 MPK_DEVICE void attend_key(const KeyRows<C>& rows, const float (&q)[HeadMap<C>::kDims], u32 at,
@@ -155,40 +181,45 @@ MPK_DEVICE void attend_key(const KeyRows<C>& rows, const float (&q)[HeadMap<C>::
   for (u32 i = 0; i < kDims; i++) r.value[i] = r.value[i] * keep + weight * rows.v.at(i);
 }
 
-// kQueries queries from `query0` on over all their keys. Each warp takes four keys a turn; with one
-// query, kAhead turns are loaded before the first is used: their latencies overlap.
+// kQueries queries from `query0` on over all their keys. A single query may have its first past keys
+// in `early` already.
 template <class C, u32 kQueries>
 MPK_DEVICE void attend_keys(Context& c, const AttentionShared<C>& s, const u16* cache,
                             const i32* pages, u32 kvHead, u32 query0,
+                            const KeyRows<C>& early, bool useEarly,
                             Running<HeadMap<C>::kDims> (&run)[kQueries]) {
   typedef HeadMap<C> Map;
-  constexpr u32 kAhead = kQueries > 1 ? 1 : C::kD > 128 ? 1 : C::kD > 64 ? 2 : 4;
-  constexpr u32 kTurn = kConsumerWarps * 4;
-  const u32 sub = c.lane & 7u, past = c.position;
+  typedef KeyBatch<C, kQueries> Batch;
+  const u32 at = c.position + query0;  // the first query's position
   float q[kQueries][Map::kDims];
   for (u32 j = 0; j < kQueries; j++) {
     run[j].maximum = kMinusInfinity;
     run[j].sum = 0.0f;
     const float* row = s.q + (query0 + j < c.tokens ? query0 + j : 0) * C::kD;
     for (u32 i = 0; i < Map::kDims; i++) {
-      q[j][i] = row[Map::dim(sub, i)];
+      q[j][i] = row[Map::dim(c.lane & 7u, i)];
       run[j].value[i] = 0.0f;
     }
   }
-  const u32 last = past + (query0 + kQueries < c.tokens ? query0 + kQueries : c.tokens);
-  const u32 first = C::kWindow && past + query0 + 1 > C::kWindow
-                        ? past + query0 + 1 - C::kWindow : 0;
-  for (u32 base = first + c.warp * 4; base < last; base += kAhead * kTurn) {
-    KeyRows<C> rows[kAhead];
+  u32 base = first_seen<C>(at) + c.warp * 4;
+  if (!MPK_FEW_KEYS && kQueries == 1 && useEarly) {
+    attend_key<C>(early, q[0], at, run[0]);
+    base += Batch::kTurn;
+  }
+  for (; base < c.position; base += Batch::kKeys * Batch::kTurn) {
+    Batch batch;
+    batch.load(c, cache, pages, kvHead, base);
 #pragma unroll
-    for (u32 i = 0; i < kAhead; i++) {
-      rows[i].load(c, s, cache, pages, kvHead, base + i * kTurn + (c.lane >> 3), last);
+    for (u32 i = 0; i < Batch::kKeys; i++) {
+#pragma unroll
+      for (u32 j = 0; j < kQueries; j++) attend_key<C>(batch.rows[i], q[j], at + j, run[j]);
     }
+  }
+  if (c.warp * 4 < c.tokens) {
+    KeyRows<C> own;
+    own.load_new(c, s, c.warp * 4 + (c.lane >> 3));
 #pragma unroll
-    for (u32 i = 0; i < kAhead; i++) {
-#pragma unroll
-      for (u32 j = 0; j < kQueries; j++) attend_key<C>(rows[i], q[j], past + query0 + j, run[j]);
-    }
+    for (u32 j = 0; j < kQueries; j++) attend_key<C>(own, q[j], at + j, run[j]);
   }
 }
 
@@ -207,11 +238,13 @@ template <u32 kDims> MPK_DEVICE void join_lanes(Running<kDims>& r, int mask) {
 
 template <class C, u32 kQueries>
 MPK_DEVICE void attend_block(Context& c, const AttentionShared<C>& s, const u16* cache,
-                             const i32* pages, u32 head, u32 query0, float* out) {
+                             const i32* pages, u32 head, u32 query0,
+                             const KeyRows<C>& early, bool useEarly, float* out) {
   typedef HeadMap<C> Map;
   {
     Running<Map::kDims> run[kQueries];
-    attend_keys<C, kQueries>(c, s, cache, pages, head / (C::kHeads / C::kKvHeads), query0, run);
+    attend_keys<C, kQueries>(c, s, cache, pages, head / (C::kHeads / C::kKvHeads), query0, early,
+                             useEarly, run);
     for (u32 j = 0; j < kQueries; j++) {
       join_lanes(run[j], 8);
       join_lanes(run[j], 16);
@@ -276,7 +309,7 @@ MPK_DEVICE void prepare_rows(Context& c, const u32* ops, const AttentionShared<C
   }
 }
 
-// Past rows do not depend on this step: on their way to L2 while the task waits for its query.
+// The latest past rows into L2.
 template <class C>
 MPK_DEVICE void prefetch_past(const Context& c, const u16* cache, const i32* pages, u32 kvHead) {
   constexpr u32 kLines = (C::kD * 2 + 127) / 128, kMost = 512;  // rows, the latest ones
@@ -294,10 +327,19 @@ template <class C> MPK_DEVICE void run_attention(Context& c, const u32* in) {
   AttentionShared<C> s(c.work);
   u16* cache = reinterpret_cast<u16*>(c.params->kv + static_cast<u64>(ops[C::kStateOperand]) * 256);
   const i32* pages = reinterpret_cast<const i32*>(c.params->pageTable);
-  prefetch_past<C>(c, cache, pages, in[kWordTileLo] / (C::kHeads / C::kKvHeads));
+  const u32 group = C::kHeads / C::kKvHeads;
+  // Past rows do not depend on this step: the first are loaded, the others on their way to L2, while
+  // the task waits for its query.
+  KeyRows<C> early;
+  const bool one = c.tokens == 1;
+  prefetch_past<C>(c, cache, pages, in[kWordTileLo] / group);
+  if (!MPK_FEW_KEYS && one) {
+    const u32 key = first_seen<C>(c.position) + c.warp * 4 + (c.lane >> 3);
+    early.load_past(c, cache, pages, in[kWordTileLo] / group, key);
+  }
   begin_task(c, in);
   for (u32 head = in[kWordTileLo]; head < in[kWordTileHi]; head++) {
-    const u32 group = C::kHeads / C::kKvHeads, kvHead = head / group;
+    const u32 kvHead = head / group;
     prepare_rows<C>(c, ops, s, head, kvHead);
     consumer_barrier();
     if (head % group == 0) {
@@ -310,11 +352,12 @@ template <class C> MPK_DEVICE void run_attention(Context& c, const u32* in) {
       }
     }
     float* out = in_scratch<float>(c, ops[C::kOutOperand]);
-    if (c.tokens == 1) {
-      attend_block<C, 1>(c, s, cache, pages, head, 0, out);
+    if (one) {
+      attend_block<C, 1>(c, s, cache, pages, head, 0, early, head == in[kWordTileLo], out);
     } else {
-      for (u32 query = 0; query < c.tokens; query += C::kQueryBlock) {
-        attend_block<C, C::kQueryBlock>(c, s, cache, pages, head, query, out);
+      constexpr u32 kBlock = MPK_FEW_KEYS && C::kQueryBlock > 2 ? 2 : C::kQueryBlock;
+      for (u32 query = 0; query < c.tokens; query += kBlock) {
+        attend_block<C, kBlock>(c, s, cache, pages, head, query, early, false, out);
       }
     }
   }

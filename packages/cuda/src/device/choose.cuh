@@ -39,14 +39,25 @@ MPK_DEVICE Best no_candidate() { return Best{bits_to_f32(0xff800000u), 0x7ffffff
 
 // Tile i: maximum of columns [i * kBlock, (i + 1) * kBlock) and its index. One warp a tile.
 template <class C> MPK_DEVICE void run_block_max(Context& c, const u32* in) {
+  constexpr u32 kTurns = (C::kBlock + 31) / 32;
   const u32* ops = operands(in);
   begin_task(c, in);
   const float* x = in_scratch<float>(c, ops[C::kXOperand]);
   float* out = in_scratch<float>(c, ops[C::kOutOperand]);
   for (u32 tile = in[kWordTileLo] + c.warp; tile < in[kWordTileHi]; tile += kConsumerWarps) {
     u32 lo = tile * C::kBlock, hi = lo + C::kBlock < C::kN ? lo + C::kBlock : C::kN;
+    float values[kTurns];
+#pragma unroll
+    for (u32 t = 0; t < kTurns; t++) {
+      const u32 i = lo + t * 32 + c.lane;
+      values[t] = i < hi ? load_f32(x + i) : bits_to_f32(0xff800000u);
+    }
     Best best = no_candidate();
-    for (u32 i = lo + c.lane; i < hi; i += 32) best = better(best, Best{load_f32(x + i), i});
+#pragma unroll
+    for (u32 t = 0; t < kTurns; t++) {
+      const u32 i = lo + t * 32 + c.lane;
+      if (i < hi) best = better(best, Best{values[t], i});
+    }
     best = warp_best(best);
     if (c.lane == 0) {
       out[2 * tile] = best.value;

@@ -77,14 +77,15 @@ template <class C> struct Norm {
   }
 };
 
-// All consumer threads: the sum of one float each, the same result everywhere.
-MPK_DEVICE float group_sum(Context& c, float v) {
+// All consumer threads: the sum of one float each, the same result everywhere. Two sums in a row
+// take different slots; a barrier must come before a slot is used again.
+MPK_DEVICE float group_sum(Context& c, float v, u32 slot) {
+  float* sums = c.shared->reduce + slot * kConsumerWarps;
   v = warp_sum(v);
-  if (c.lane == 0) c.shared->reduce[c.warp] = v;
+  if (c.lane == 0) sums[c.warp] = v;
   consumer_barrier();
   float sum = 0.0f;
-  for (u32 i = 0; i < kConsumerWarps; i++) sum += c.shared->reduce[i];
-  consumer_barrier();
+  for (u32 i = 0; i < kConsumerWarps; i++) sum += sums[i];
   return sum;
 }
 
@@ -102,7 +103,7 @@ template <class C, class X> MPK_DEVICE void row_statistics(Context& c, const X* 
         load_clipped<C>(from, k, v);
         sum += (v[0] + v[1]) + (v[2] + v[3]);
       }
-      mean = (rows == 1 ? group_sum(c, sum) : warp_sum(sum)) * inverse;
+      mean = (rows == 1 ? group_sum(c, sum, 0) : warp_sum(sum)) * inverse;
     }
     float squares = 0.0f;
     for (u32 k = index * 4; k < C::kK; k += stride) {
@@ -112,7 +113,7 @@ template <class C, class X> MPK_DEVICE void row_statistics(Context& c, const X* 
         squares += d * d;
       }
     }
-    squares = (rows == 1 ? group_sum(c, squares) : warp_sum(squares)) * inverse;
+    squares = (rows == 1 ? group_sum(c, squares, 1) : warp_sum(squares)) * inverse;
     if (rows == 1 ? c.thread == 0 : c.lane == 0) {
       c.shared->scale[row] = m_rsqrt(squares + C::kEps);
       c.shared->scale[8 + row] = mean;
@@ -198,7 +199,7 @@ template <class C> struct OneRow {
       for (u32 i = 0; i < kQuads; i++) {
         squares += v[i][0] * v[i][0] + v[i][1] * v[i][1] + v[i][2] * v[i][2] + v[i][3] * v[i][3];
       }
-      squares = group_sum(c, squares) * (1.0f / static_cast<float>(C::kK));
+      squares = group_sum(c, squares, 1) * (1.0f / static_cast<float>(C::kK));
       scale = m_rsqrt(squares + C::kEps);
     }
 #pragma unroll

@@ -13,6 +13,14 @@
 #define MPK_BULK_COPY 1
 #endif
 
+// For sm_100 and later the compiler hoists more than fits and spills: attention then keeps fewer keys
+// in registers.
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 1000
+#define MPK_FEW_KEYS 1
+#else
+#define MPK_FEW_KEYS 0
+#endif
+
 typedef unsigned char u8;
 typedef unsigned short u16;
 typedef unsigned int u32;

@@ -179,8 +179,9 @@ MPK_DEVICE u64 philox(u32 position, u64 seed) {
   return static_cast<u64>(c0) << 32 | c1;
 }
 
-// All consumer threads; `best` is the greedy choice.
-MPK_DEVICE u32 choose_sampled(Context& c, const float* logits, u32 best) {
+// All consumer threads; `best` is the greedy choice. Out of line and by value: greedy decoding does
+// not pay for its registers.
+MPK_NOINLINE u32 choose_sampled(Context c, const float* logits, u32 best) {
   const Params& p = *c.params;
   if (best >= kVocab) return best;
   Candidates race = {logits, p.temperature, 0.0f, 0, 0xffffffffu};
