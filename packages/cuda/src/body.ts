@@ -1,5 +1,5 @@
 /** @file The body contract: what the emitter asks of an op to put its task into the kernel. */
-import type { DType, Expr } from "@mpk/ir";
+import type { DType, Expr, StepInput } from "@mpk/ir";
 import type { OpInstance, RingSpec, StreamLayout } from "@mpk/schedule";
 
 /** How a body reaches an operand. Its address word has the operand's index (see `BodyEnv`). */
@@ -7,6 +7,8 @@ export interface BodyOperand {
   /** `step`: token ids and positions, in the step descriptor. `stream`: comes through the ring. */
   readonly arena: "scratch" | "resident" | "step" | "stream";
   readonly dtype: DType;
+  /** Which step input it is, in the `step` arena. */
+  readonly step: StepInput | null;
   /** Columns of one row of the operand. */
   readonly columns: number;
   /** Elements from one row to the next in memory (views keep their base's). */

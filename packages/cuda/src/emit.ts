@@ -74,6 +74,23 @@ function stepEvent(plan: Plan, table: ScheduleTable): { vocab: number; event: nu
   return { vocab: columnsOf(logits.type), event };
 }
 
+/** Every id that `sample` may choose must have a row in each table that ids look up. */
+function checkTables(plan: Plan, vocab: number): void {
+  const { ops, values } = plan.program;
+  for (const op of ops) {
+    const [index, table] = op.inputs.map((id) => values[id]);
+    if (op.kind !== "embedding" || index?.origin.kind !== "input" || index.origin.input !== "ids") {
+      continue;
+    }
+    const rows = table?.type.shape[0];
+    if (typeof rows === "number" && rows < vocab) {
+      throw new RangeError(
+        `${table?.name} has ${rows} rows, but ${vocab} token ids can be chosen: it needs as many`,
+      );
+    }
+  }
+}
+
 function constants(plan: Plan, vocab: number, event: number) {
   const { ring, program } = plan;
   const work = ring.activationBytes + 2 * ring.partialBytes;
@@ -125,8 +142,19 @@ function pushRun(run: Run, runs: number[], words: number[], deltas: number[]): v
   for (const delta of run.deltas) deltas.push(delta);
 }
 
+/** Limits of the device code, as its shared structures are laid out. */
+function checkRing({ consumerWarps, stageBytes }: Plan["ring"]): void {
+  if (consumerWarps < 2 || consumerWarps > 16) {
+    throw new RangeError(`the kernel takes 2 to 16 consumer warps, the plan has ${consumerWarps}`);
+  }
+  if (stageBytes % 1024 !== 0) {
+    throw new RangeError(`ring stages must be multiples of 1024 bytes, not ${stageBytes}`);
+  }
+}
+
 function launchOf(plan: Plan, target: Target): Manifest["launch"] {
   const { ring, machine } = plan;
+  checkRing(ring);
   const sharedBytes =
     ring.stages * ring.stageBytes +
     ring.activationBytes +
@@ -158,6 +186,7 @@ export function emit(
 ): Emitted {
   const target = findTarget(options.target);
   const { vocab, event } = stepEvent(plan, table);
+  checkTables(plan, vocab);
   const memory = layoutMemory(plan);
   const bodies = renderBodies(plan, table, bodyTable, vocab);
   const { runStart, runs, words, deltas } = tables(plan, bodies, memory);

@@ -64,6 +64,7 @@ export function bodyOperand(plan: Plan, id: number, word: number, streamed: bool
   return {
     arena: arenas[located.placement.kind],
     dtype: value.type.dtype,
+    step: located.base.origin.kind === "input" ? located.base.origin.input : null,
     columns: columnsOf(value.type),
     stride: columnsOf(located.base.type),
     column: located.column,
@@ -81,6 +82,8 @@ export function operandType(operand: BodyOperand): string {
 
 /** See `BodyEnv.element`. */
 export function operandElement(operand: BodyOperand, row: string, column: string): string {
+  if (operand.step === "positions") return `(c.position + ${row})`;
+  if (operand.step === "ids") return `c.shared->step.ids[${row}]`;
   const type = operandType(operand);
   const at = operand.columns === 1 ? "0" : column;
   const one = operand.rows === 1;

@@ -79,6 +79,12 @@ export function sessionOver(
   };
   const close = async () => {
     if (closed) return;
+    if (running) {
+      throw inputError(
+        "the session cannot close while a generation runs",
+        "iterate it to its end, leave its loop, or abort it first",
+      );
+    }
     closed = true;
     await backend.close();
   };

@@ -353,7 +353,9 @@ template <class C> MPK_DEVICE void run_attention(Context& c, const u32* in) {
     }
     float* out = in_scratch<float>(c, ops[C::kOutOperand]);
     if (one) {
-      attend_block<C, 1>(c, s, cache, pages, head, 0, early, head == in[kWordTileLo], out);
+      // At position 0 `early` holds what was never written: not even times 0 may it count.
+      const bool useEarly = c.position > 0 && head == in[kWordTileLo];
+      attend_block<C, 1>(c, s, cache, pages, head, 0, early, useEarly, out);
     } else {
       constexpr u32 kBlock = MPK_FEW_KEYS && C::kQueryBlock > 2 ? 2 : C::kQueryBlock;
       for (u32 query = 0; query < c.tokens; query += kBlock) {

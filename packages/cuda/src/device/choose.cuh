@@ -99,7 +99,7 @@ MPK_DEVICE void publish_token(Context& c, u32 token) {
     for (u32 i = 0; i < tokens; i++) next->ids[i] = prompt[i];
   } else {
     next->ids[0] = static_cast<i32>(token);
-    if (produced < p.maxNew) {
+    if (token < kVocab && produced < p.maxNew) {
       reinterpret_cast<i32*>(p.tokens)[produced] = static_cast<i32>(token);
       produced++;
       store_release_system(control_word(p, kControlProduced), produced);

@@ -16,13 +16,14 @@ struct Shared {
   u64 empty[kStages];
   StepInfo step;
   u32 instruction[2][kInstructionWords];
-  float reduce[64];
+  alignas(16) float reduce[64];  // sampling adds 64-bit sums in it
   float scale[16];
   i32 pages[kSharedPages];  // the first entries of the page table
   u32 aborted;  // this SM saw a time-out, its own or another's
   u32 leave;    // the launch is over: the producer drains and goes
 };
 
+static_assert(kConsumerWarps >= 2 && kStages % kConsumerWarps == 0, "see find_crossing, Producer");
 static_assert(sizeof(Shared) <= kSharedReserve, "the plan reserves too little shared memory");
 
 // Everything a task body needs. One per thread, in registers.
@@ -100,6 +101,7 @@ MPK_DEVICE void wait_event(Context& c, u32 event, u32 target) {
 // Until the phase with this parity is complete.
 MPK_DEVICE bool wait_barrier(Context& c, u64* bar, u32 parity, u32 kind, u32 chunk) {
   if (mbarrier_test(bar, parity)) return true;
+  if (is_aborted(c)) return false;  // each test may suspend for microseconds: leave at once
   u64 since = 0;
   for (u32 spins = 1; !mbarrier_test(bar, parity); spins++) {
     if ((spins & 63u) == 0 && waited_too_long(c, since, kind, chunk, parity, parity ^ 1u)) {
@@ -134,6 +136,7 @@ MPK_DEVICE void end_task(Context& c, const u32* in) {
       add_release_gpu(event_counter(*c.params, events[i]), 1);
     }
   }
+  warp_barrier();  // warp 0 overwrites this instruction next
 }
 
 // Operand words follow the waits and the signals: inputs, outputs, states.
@@ -157,13 +160,19 @@ MPK_DEVICE u8* stage_of(const Context& c, u32 chunk) {
   return c.ring + (chunk % kStages) * kStageBytes;
 }
 // A consumer warp waits for a chunk's bytes.
-MPK_DEVICE void wait_full(Context& c, u32 chunk) {
-  wait_barrier(c, &c.shared->full[chunk % kStages], (chunk / kStages) & 1u, kReportStream,
-               chunk);
+MPK_DEVICE bool wait_full(Context& c, u32 chunk) {
+  return wait_barrier(c, &c.shared->full[chunk % kStages], (chunk / kStages) & 1u, kReportStream,
+                      chunk);
 }
 MPK_DEVICE void release_stage(const Context& c, u32 chunk) {
   warp_barrier();
   if (c.lane == 0) mbarrier_arrive(&c.shared->empty[chunk % kStages]);
+}
+
+// Chunk numbers start over before 32 bits do, where stage, parity and warp repeat.
+constexpr u32 kChunkLap = kStages << 21;
+MPK_DEVICE u32 start_over(u32 chunk) {
+  return chunk < 2 * kChunkLap ? chunk : kChunkLap + chunk % kChunkLap;
 }
 
 // The producer warp: copies this SM's stream into the ring, step after step, as far ahead as the
@@ -185,8 +194,9 @@ struct Producer {
 
   MPK_DEVICE void copy(Context& c, const u8* src, u32 bytes) {
     if (leaving) return;
-    if (chunk >= kMaxInFlight) wait_full(c, chunk - kMaxInFlight);
-    if (chunk >= kStages && !wait_empty(c, chunk)) {
+    warp_barrier();  // a lane left behind by a lap would take an old phase for the new
+    const bool landed = chunk < kMaxInFlight || wait_full(c, chunk - kMaxInFlight);
+    if (!warp_all(landed && (chunk < kStages || wait_empty(c, chunk)))) {
       leaving = true;
       return;
     }

@@ -45,6 +45,7 @@ MPK_DEVICE void produce(Context& c) {
       }
     }
     if (producer.chunk == 0) break;  // this SM streams nothing
+    producer.chunk = start_over(producer.chunk);
   }
   producer.drain(c);
 }
@@ -83,6 +84,7 @@ MPK_DEVICE void fetch(Context& c, const Cursor& cursor, u32 slot) {
   if (c.warp == 0 && !cursor.done()) {
     u32 size = cursor.at(kWordSize);
     for (u32 i = c.lane; i < size; i += 32) c.shared->instruction[slot][i] = cursor.at(i);
+    warp_barrier();
   }
 }
 
@@ -91,9 +93,9 @@ MPK_DEVICE void consume(Context& c) {
   for (c.step = 0;; c.step++) {
     Cursor cursor;
     cursor.reset(c.sm);
+    c.instruction = 0;
     fetch(c, cursor, 0);
     if (!open_step(c)) return;
-    c.instruction = 0;
     while (!cursor.done()) {
       const u32* in = c.shared->instruction[c.instruction & 1u];
       cursor.next(in[kWordSize]);
@@ -101,6 +103,7 @@ MPK_DEVICE void consume(Context& c) {
       run_body(c, in);
       c.instruction++;
     }
+    c.chunk = start_over(c.chunk);
   }
 }
 

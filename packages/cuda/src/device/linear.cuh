@@ -50,6 +50,7 @@ struct Gains {
 };
 MPK_DEVICE float load_one(const float* p) { return load_f32(p); }
 MPK_DEVICE float load_one(const u16* p) { return bf16_to_f32(load_u16(p)); }
+MPK_DEVICE i32 load_one(const i32* p) { return load_i32(p); }
 MPK_DEVICE void store_one(float* p, float v) { *p = v; }
 MPK_DEVICE void store_one(u16* p, float v) { *p = f32_to_bf16(v); }
 
@@ -336,7 +337,8 @@ template <class C> MPK_DEVICE void run_linear(Context& c, const u32* in) {
       const bool active = (c.lane >> 2) < rows;
       const u32 total = tiles * perTile;
       float acc[2][4] = {};
-      u32 i = (c.warp - chunk) % kConsumerWarps;  // this warp's first chunk of the slice
+      // This warp's first chunk of the slice.
+      u32 i = (c.warp + kConsumerWarps - chunk % kConsumerWarps) % kConsumerWarps;
       u32 tile = i / perTile, k = i % perTile;
       while (i < total) {
         wait_full(c, chunk + i);

@@ -43,6 +43,7 @@ MPK_DEVICE void group_barrier(u32 threads) {
   asm volatile("bar.sync 1, %0;" ::"r"(threads) : "memory");
 }
 MPK_DEVICE void warp_barrier() { __syncwarp(); }
+MPK_DEVICE bool warp_all(bool v) { return __all_sync(0xffffffffu, v) != 0; }
 template <class V> MPK_DEVICE V shuffle_xor(V v, int mask) {
   return __shfl_xor_sync(0xffffffffu, v, mask);
 }

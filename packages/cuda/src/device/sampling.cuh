@@ -86,7 +86,7 @@ template <class F> MPK_DEVICE u64 sum_over(Context& c, const F& f) {
 template <class F> MPK_DEVICE u32 find_crossing(Context& c, const F& f, u64 rest) {
   u32 lo = 0, hi = kVocab;
   u64* slots = reinterpret_cast<u64*>(c.shared->reduce);
-  while (hi - lo > 1) {
+  while (lo + 1 < hi) {
     const u32 width = (hi - lo + kConsumerWarps - 1) / kConsumerWarps;
     const u32 from = lo + c.warp * width;
     u64 sum = 0;
@@ -185,7 +185,11 @@ MPK_NOINLINE u32 choose_sampled(Context c, const float* logits, u32 best) {
   const Params& p = *c.params;
   if (best >= kVocab) return best;
   Candidates race = {logits, p.temperature, 0.0f, 0, 0xffffffffu};
-  race.maximum = race.scaled(best);
+  // One thread's reading for all: after an abort others may still write the logits, and threads that
+  // disagreed here would wait at different barriers.
+  if (c.thread == 0) c.shared->scale[0] = race.scaled(best);
+  consumer_barrier();
+  race.maximum = c.shared->scale[0];
   if (!(m_abs(race.maximum) <= 3.4028234663852886e38f)) return best;
   keep_top_k(c, race, p.topK);
   keep_top_p(c, race, p.topP);

@@ -24,6 +24,13 @@ export function outputOf(env: BodyEnv): BodyOperand {
   return operand;
 }
 
+/** The kernel takes positions from the step alone. Throws `RangeError` for anything else. */
+export function requirePositions(env: BodyEnv, index: number): void {
+  if (inputOf(env, index).step !== "positions") {
+    throw new RangeError(`input ${index} must be the step's positions; pass model.positions()`);
+  }
+}
+
 /** `1` for a value with one row, `0` where rows are the step's tokens. */
 export function fixedRows(operand: BodyOperand): 0 | 1 {
   return operand.rows === 1 ? 1 : 0;

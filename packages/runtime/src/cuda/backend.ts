@@ -219,6 +219,8 @@ async function* followTokens(
   const tokens = new Int32Array(buffers.tokens.bytes.buffer);
   const stop = () => Atomics.store(control, ControlWord.stop, 1);
   launch.signal.addEventListener("abort", stop);
+  // It may have come while the prompt went over, before anyone listened.
+  if (launch.signal.aborted) stop();
   let ended = false;
   let given = 0;
   const wait = backOff();
@@ -262,6 +264,11 @@ function finishOf(status: number, launch: Launch, manifest: Manifest): Finish {
       return "stopped";
     case Status.contextFull:
       return "contextFull";
+    case Status.badToken:
+      throw runtimeError(
+        "no token could be chosen: the logits are not numbers (NaN)",
+        "look for NaN or infinite values in the checkpoint's weights",
+      );
     default:
       throw runtimeError(
         `the kernel ended with status ${status}`,

@@ -1,6 +1,6 @@
 /** @file attention: its task in the kernel. */
 import type { OpBody } from "@mpk/cuda";
-import { inputOf, outputOf, templateAt } from "../../shared/body.ts";
+import { inputOf, outputOf, requirePositions, templateAt } from "../../shared/body.ts";
 import { ropeFrequencies } from "../rope/semantics.ts";
 import type { AttentionAttrs } from "./semantics.ts";
 
@@ -29,6 +29,7 @@ export const body: OpBody<AttentionAttrs> = {
           `memory beside the ring, the plan leaves ${env.workBytes}; plan for fewer ring stages`,
       );
     }
+    requirePositions(env, 3);
     const [q, k, v] = [inputOf(env, 0), inputOf(env, 1), inputOf(env, 2)];
     const out = outputOf(env);
     const gain = attrs.qkNorm === null ? null : inputOf(env, 4);

@@ -1,6 +1,6 @@
 /** @file rope: its task in the kernel. */
 import type { OpBody } from "@mpk/cuda";
-import { inputOf, outputOf, templateAt } from "../../shared/body.ts";
+import { inputOf, outputOf, requirePositions, templateAt } from "../../shared/body.ts";
 import { type RopeAttrs, ropeFrequencies } from "./semantics.ts";
 
 export const body: OpBody<RopeAttrs> = {
@@ -8,6 +8,7 @@ export const body: OpBody<RopeAttrs> = {
   run: "rope",
   view(op, env) {
     const x = inputOf(env, 0);
+    requirePositions(env, 1);
     const out = outputOf(env);
     return {
       headDim: op.attrs.headDim,
