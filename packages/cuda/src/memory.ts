@@ -88,9 +88,6 @@ export function layoutMemory(plan: Plan): MemoryLayout {
   const residentEntries = residentValues(plan).map((id): ResidentEntry => {
     const value = program.values[id];
     if (value === undefined) throw new RangeError(`no value ${id}`);
-    if (value.type.dtype !== "bf16") {
-      throw new RangeError(`weight ${value.name} is ${value.type.dtype}; weights are bf16`);
-    }
     const elements = value.type.shape.reduce<number>((n, d) => n * (d === "T" ? 1 : d), 1);
     const bytes = elements * dtypeBytes[value.type.dtype];
     const offsetBytes = residentBytes;

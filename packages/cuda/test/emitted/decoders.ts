@@ -14,7 +14,8 @@ export const decoderPlans: fc.Arbitrary<Plan> = fc
     headDim: fc.constantFrom(16, 32),
     casts: fc.constantFrom("each" as const, "shared" as const),
     machine: machineArbitrary(1, 6),
-    options: planOptions(),
+    // The kernel takes two consumer warps or more.
+    options: planOptions().filter(({ consumerWarps = 8 }) => consumerWarps > 1),
   })
   .map(({ form, headDim, casts, machine, options }) => {
     const program = buildDecoder({

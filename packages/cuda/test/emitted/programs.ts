@@ -120,7 +120,7 @@ const everyOperation = [
 export function smallOps(): Program {
   const w = writer("small-ops");
   const [hidden, headDim] = [64, 16];
-  let x = w.embed(50, hidden);
+  let x = w.embed(300, hidden);
   const positions = w.b.input("positions");
   const vector = (name: string, dtype: DType = "bf16"): ValueId => w.weight(name, [hidden], dtype);
   w.inScope("norms");
@@ -151,7 +151,7 @@ export function smallOps(): Program {
 /** Linears in every form: groups, norms, extras, formats, odd sizes, the last row. */
 export function linears(): Program {
   const w = writer("linears", { maxTokens: 8, maxContext: 64 });
-  let x = w.embed(40, 96);
+  let x = w.embed(300, 96);
   const n = 80;
   const add = (name: string, form: LinearForm): ValueId => {
     w.inScope(name);
@@ -182,7 +182,7 @@ export function linears(): Program {
 export function attentions(forms: readonly AttentionForm[], maxTokens = 4): Program {
   const w = writer("attentions", { maxTokens, maxContext: 8192 });
   const width = forms.map(({ heads, kvHeads, headDim }) => (heads + 2 * kvHeads) * headDim);
-  const x = w.embed(40, Math.max(...width));
+  const x = w.embed(300, Math.max(...width));
   forms.forEach((form, i) => {
     w.inScope(`layers.${i}`);
     w.b.output(`attended${i}`, attention(w, x, form));
@@ -210,7 +210,7 @@ export const passed = (program: Program): Program => runPasses(program, semantic
 /** A decoder of equal layers: attention, then a gated product. */
 export function layered(layers: number): Program {
   const w = writer("layered", { maxTokens: 2, maxContext: 64 });
-  let x = w.embed(40, 64);
+  let x = w.embed(300, 64);
   for (let i = 0; i < layers; i++) {
     w.inScope(`layers.${i}`);
     const qkv = linear(w, "qkv", x, 64, { norm: "rms" });

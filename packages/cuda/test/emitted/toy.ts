@@ -16,8 +16,9 @@ export const toyBodies: BodyTable = new Map(
   [...toyTable.keys()].filter((kind) => !views.has(kind)).map((kind) => [kind, body]),
 );
 
-/** Plans of random toy programs on few SMs. */
-export const toyPlans = (sizes?: PlanSizes): fc.Arbitrary<Plan> => plans(sizes);
+/** Plans of random toy programs on few SMs, with as many warps as the kernel needs. */
+export const toyPlans = (sizes?: PlanSizes): fc.Arbitrary<Plan> =>
+  plans(sizes).filter(({ ring }) => ring.consumerWarps > 1);
 
 export const emitToy = (plan: Plan, target = "sm_90a"): Emitted =>
   emit(plan, toyTable, toyBodies, { target });

@@ -2,6 +2,7 @@
 import type { Manifest, PackEntry, TensorPart } from "@mpk/cuda/manifest";
 import { turn, type OnProgress } from "../backend.ts";
 import { requireWeightDType, storedBits, toBf16Words } from "../convert.ts";
+import { inputError } from "../errors.ts";
 import type { Weights } from "../weights.ts";
 import type { Device, DevicePointer, Handle, HostMemory } from "./device.ts";
 
@@ -40,6 +41,14 @@ export function packScratchBytes(manifest: Manifest): number {
 /** Refuses, before anything is uploaded, a checkpoint that does not fit the Manifest. */
 export function checkWeights(manifest: Manifest, weights: Weights): void {
   for (const part of allParts(manifest)) find(weights, part);
+  for (const { value, bytes, parts } of manifest.resident) {
+    const asBf16 = parts.reduce((sum, part) => sum + partBytes(part), 0);
+    if (asBf16 === bytes) continue;
+    throw inputError(
+      `weight ${value} is not bf16 in the model: ${bytes} bytes, as bf16 it would have ${asBf16}`,
+      "declare it bf16; checkpoints in other formats are converted",
+    );
+  }
 }
 
 const allParts = (manifest: Manifest): readonly TensorPart[] => [
