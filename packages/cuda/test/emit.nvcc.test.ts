@@ -1,0 +1,48 @@
+/**
+ * @file Every body compiles for every target: no warning, no spill, registers for a whole block.
+ * The product of all models and targets is in `models.nvcc.long.test.ts`.
+ */
+import { semanticsTable } from "@mpk/ops";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { targets } from "../src/index.ts";
+import { programOf, realConfigs } from "./emitted/configs.ts";
+import { compileAll, expectClean, gpus, jobOf, type Compiled, type Job } from "./emitted/nvcc.ts";
+import { attentionForms, attentions, everyOp, linears } from "./emitted/programs.ts";
+import { testFolder } from "./launcher/build.ts";
+
+const folder = testFolder("emit-nvcc");
+afterAll(() => folder.remove());
+
+const jobs: readonly Job[] = [
+  ...targets.map(({ name }) => jobOf("every op", everyOp(), name)),
+  jobOf("linears", linears(), "sm_90a"),
+  jobOf("Qwen3-8B", programOf(realConfigs["Qwen3-8B"]), "sm_90a"),
+  ...attentionForms.map((form) =>
+    jobOf(`attention ${form.headDim}`, attentions([form]), "sm_90a")),
+];
+/** Heads of 256 need more registers than there are: a few lie in local memory. */
+const knownSpills = new Map([["attention 256", 128]]);
+let results: readonly (Compiled | Error)[] = [];
+
+beforeAll(async () => {
+  results = await compileAll(jobs, folder.path);
+}, 600_000);
+
+describe.each(jobs.map(({ name, target }, i) => [name, target, i] as const))(
+  "%s for %s",
+  (name, target, i) => {
+    test("compiles cleanly within 45 s, without spills", () => {
+      const compiled = results[i];
+      expectClean(compiled, knownSpills.get(name));
+      const { decode, seconds } = compiled;
+      expect(seconds).toBeLessThan(45);
+      console.log(`${name}, ${target}: ${decode.registers} registers, ${seconds.toFixed(1)} s`);
+    });
+  },
+);
+
+test("every op of the table and every target is among them", () => {
+  const kinds = new Set(everyOp().ops.map(({ kind }) => kind));
+  expect(kinds).toEqual(new Set(semanticsTable.keys()));
+  expect(Object.keys(gpus)).toEqual(targets.map(({ name }) => name));
+});

@@ -1,0 +1,48 @@
+/** @file Every family for every target, and the shapes of real models: they compile cleanly. */
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { targets } from "../src/index.ts";
+import { goldenConfigs, programOf, realConfigs } from "./emitted/configs.ts";
+import { compileAll, expectClean, jobOf, type Compiled, type Job } from "./emitted/nvcc.ts";
+import { attentionForms, attentions, everyOp, linears, smallOps } from "./emitted/programs.ts";
+import { testFolder } from "./launcher/build.ts";
+
+const folder = testFolder("models-nvcc");
+afterAll(() => folder.remove());
+
+const names = targets.map(({ name }) => name);
+const jobs: readonly Job[] = [
+  ...goldenConfigs().flatMap(([name, config]) =>
+    names.map((target) => jobOf(name, programOf(config), target))),
+  ...Object.entries(realConfigs).flatMap(([name, config]) =>
+    names.map((target) => jobOf(name, programOf(config), target))),
+  ...Object.entries(realConfigs).map(([name, config]) =>
+    jobOf(`${name} one token a step`, programOf(config, 1), "sm_90a")),
+  ...[smallOps(), linears(), everyOp()].flatMap((program) =>
+    names.map((target) => jobOf(program.name, program, target))),
+  ...attentionForms.flatMap((form) =>
+    names.flatMap((target) => [1, 3, 8].map((tokens) =>
+      jobOf(`attention ${form.headDim} of ${tokens}`, attentions([form], tokens), target)))),
+];
+let results: readonly (Compiled | Error)[] = [];
+
+beforeAll(async () => {
+  results = await compileAll(jobs, folder.path);
+  const done = results.map((result, i) => ({ job: jobs[i], result }));
+  for (const { job, result } of done) {
+    if (result instanceof Error || job === undefined) continue;
+    const { decode, seconds } = result;
+    const use = `${decode.registers} registers, ${decode.spillBytes} bytes spilled`;
+    console.log(`${job.name}, ${job.target}: ${use}, ${seconds.toFixed(1)} s`);
+  }
+}, 3_600_000);
+
+describe.each(jobs.map(({ name, target }, i) => [name, target, i] as const))(
+  "%s for %s",
+  (_name, _target, i) => {
+    test("compiles cleanly within 45 s and spills nothing", () => {
+      const compiled = results[i];
+      expectClean(compiled);
+      expect(compiled.seconds).toBeLessThan(45);
+    });
+  },
+);
