@@ -82,8 +82,9 @@ export function operandType(operand: BodyOperand): string {
 
 /** See `BodyEnv.element`. */
 export function operandElement(operand: BodyOperand, row: string, column: string): string {
-  if (operand.step === "positions") return `(c.position + ${row})`;
-  if (operand.step === "ids") return `c.shared->step.ids[${row}]`;
+  // Floats, as everything an expression works on: u32 arithmetic would wrap around.
+  if (operand.step === "positions") return `static_cast<float>(c.position + ${row})`;
+  if (operand.step === "ids") return `static_cast<float>(c.shared->step.ids[${row}])`;
   const type = operandType(operand);
   const at = operand.columns === 1 ? "0" : column;
   const one = operand.rows === 1;

@@ -20,7 +20,7 @@ const jobs: readonly Job[] = [
   ...[smallOps(), linears(), everyOp()].flatMap((program) =>
     names.map((target) => jobOf(program.name, program, target))),
   ...attentionForms.flatMap((form) =>
-    names.flatMap((target) => [1, 3, 8].map((tokens) =>
+    ["sm_80", "sm_90a", "sm_120"].flatMap((target) => [1, 8].map((tokens) =>
       jobOf(`attention ${form.headDim} of ${tokens}`, attentions([form], tokens), target)))),
 ];
 let results: readonly (Compiled | Error)[] = [];

@@ -10,7 +10,7 @@ import { describe, expect, test } from "vitest";
 import { emit, findTarget, targets } from "../src/index.ts";
 import { decoderPlans, emitReal } from "./emitted/decoders.ts";
 import { bodiesOf, tableOf } from "./emitted/source.ts";
-import { layered, linears, smallOps } from "./emitted/programs.ts";
+import { head, layered, linears, smallOps, writer } from "./emitted/programs.ts";
 import { emitToy, toyBodies, toyPlans } from "./emitted/toy.ts";
 
 const planOf = (program: Program, sms = 3): Plan =>
@@ -205,6 +205,30 @@ describe("what cannot be emitted is refused", () => {
     expect(() => emitReal(spoilt)).toThrow(/program linears chooses no token; end it with sample/);
   });
 
+  test("more tokens to choose from than a table has rows", () => {
+    const w = writer("short");
+    const short = head(w, w.embed(99, 64), 100);
+    expect(() => emitReal(planOf(short))).toThrow(/embed has 99 rows, but 100 token ids can be/);
+  });
+
+  test.each([
+    [{ consumerWarps: 1, stages: 4 }, "2 to 16 consumer warps, the plan has 1"],
+    [{ consumerWarps: 24, stages: 24, stageBytes: 1024 }, "2 to 16 consumer warps, the plan has 24"],
+  ])("a ring of %o", (options, message) => {
+    const ringed = plan(linears(), scheduleTable, virtual(2), { ...options, maxInFlight: 2 });
+    expect(() => emitReal(ringed)).toThrow(message);
+  });
+
+  test("positions that are not the step's", () => {
+    const w = writer("turned");
+    const x = w.embed(300, 64);
+    const best = w.op("argmax", [x]);
+    const scaling = { kind: "none" };
+    const turned = w.op("rope", [x, best], { headDim: 16, theta: 10000, scaling });
+    const made = planOf(head(w, turned, 300));
+    expect(() => emitReal(made)).toThrow(/input 1 must be the step's positions/);
+  });
+
   test("an instruction longer than its place in shared memory", () => {
     fc.assert(
       fc.property(toyPlans(), (toy) => {
@@ -217,6 +241,17 @@ describe("what cannot be emitted is refused", () => {
       { numRuns: 5 },
     );
   });
+});
+
+test("ids and positions are numbers in an expression, not machine words", () => {
+  const w = writer("places");
+  const [ids, positions] = [w.b.input("ids"), w.b.input("positions")];
+  w.b.output("difference", w.map("-a0 - a1", [ids, positions]));
+  const { source } = emitReal(planOf(head(w, w.embed(300, 64), 300)));
+  const [id, position] = ["c.shared->step.ids[row]", "c.position + row"].map(
+    (text) => `static_cast<float>(${text})`,
+  );
+  expect(source).toContain(`return ((-${id}) - ${position});`);
 });
 
 test("ops share a body only if the producer copies alike for both", () => {

@@ -145,7 +145,7 @@ struct Body0 {
   static constexpr u32 kOutStride = 32, kOutOperand = 2;
   typedef float Out;
   MPK_DEVICE static float element(const Context& c, const u32* ops, u32 row, u32 column) {
-    return load_resident(in_resident<u16>(c, ops[1]) + static_cast<u64>(static_cast<u32>(c.shared->step.ids[row])) * 32 + column);
+    return load_resident(in_resident<u16>(c, ops[1]) + static_cast<u64>(static_cast<u32>(static_cast<float>(c.shared->step.ids[row]))) * 32 + column);
   }
 };
 // linear, first at layers.0.self_attn
