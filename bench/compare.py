@@ -82,8 +82,8 @@ def main() -> int:
     for shape in args.shapes:
         results.append(measure(shape, args))
         print(row(results[-1]), flush=True)
-    if args.out:
-        pathlib.Path(args.out).write_text(json.dumps(results, indent=1))
+        if args.out:
+            pathlib.Path(args.out).write_text(json.dumps(results, indent=1))
     good = all(r["fidelity"] and r["fidelity"]["passed"] and r["ours"] and
                r["ours"]["rerunsEqual"] == r["ours"]["reruns"] for r in results)
     return 0 if good else 1

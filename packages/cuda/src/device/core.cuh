@@ -10,6 +10,12 @@ struct StepInfo {
   i32 ids[kMaxTokens];
 };
 
+// What the first wait of this SM that gave up was waiting for.
+struct Stuck {
+  u32 rank;  // 0: none; higher for an earlier step and op
+  u32 kind, instruction, op, event, expected, seen, step;
+};
+
 // What of shared memory is not ring, activations or partial sums.
 struct Shared {
   u64 full[kStages];
@@ -19,6 +25,7 @@ struct Shared {
   alignas(16) float reduce[64];  // sampling adds 64-bit sums in it
   float scale[16];
   i32 pages[kSharedPages];  // the first entries of the page table
+  Stuck stuck;
   u32 aborted;  // this SM saw a time-out, its own or another's
   u32 leave;    // the launch is over: the producer drains and goes
 };
@@ -51,35 +58,58 @@ MPK_DEVICE u32* event_counter(const Params& p, u32 event) {
   return reinterpret_cast<u32*>(p.events + (event + 1) * kEventStride);
 }
 
-// The first SM that times out writes the report; all then leave. Inlined: a call would spill what
-// a body holds in registers.
-MPK_DEVICE void report_timeout(const Context& c, u32 kind, u32 event, u32 expected, u32 seen) {
+// ---- the watchdog ------------------------------------------------------------------------------
+// A thread gives up: remembers why, once per SM, and tells the earliest op so far to all SMs. The
+// wait that is earliest in the program is the cause, the others its consequences.
+MPK_DEVICE void give_up(const Context& c, Stuck& stuck, u32 kind, u32 event, u32 expected,
+                        u32 seen) {
+  const u32 op = c.shared->instruction[c.instruction & 1u][kWordOp];
+  // The producer does not know the step: its waits count only where there is no other.
+  const bool consumer = c.warp < kConsumerWarps;
+  const u32 rank = consumer ? ~((c.step & 0x7fffu) << 16 | (op & 0xffffu)) : 1u;
+  if (compare_swap_shared(&stuck.rank, 0, rank) == 0) {
+    stuck.kind = kind;
+    stuck.instruction = c.instruction;
+    stuck.op = op;
+    stuck.event = event;
+    stuck.expected = expected;
+    stuck.seen = seen;
+    stuck.step = c.step;
+    maximum_gpu(abort_word(*c.params) + 1, rank);
+  }
+}
+
+// One thread of each SM that leaves after an abort: that of the earliest wait writes the report.
+MPK_DEVICE void write_report(const Context& c, const Stuck& stuck) {
   const Params& p = *c.params;
-  if (compare_swap_gpu(abort_word(p), 0, 1) != 0) return;
-  store_release_system(control_word(p, kControlReportKind), kind);
+  // Long enough for all SMs to have seen the abort.
+  for (const u64 since = now_nanos(); now_nanos() - since < 2000000;) {
+  }
+  u32* words = abort_word(p);
+  if (stuck.rank == 0 || load_relaxed_gpu(words + 1) != stuck.rank) return;
+  if (compare_swap_gpu(words + 2, 0, 1) != 0) return;
+  store_release_system(control_word(p, kControlReportKind), stuck.kind);
   store_release_system(control_word(p, kControlReportSm), c.sm);
-  store_release_system(control_word(p, kControlReportInstruction), c.instruction);
-  store_release_system(control_word(p, kControlReportOp),
-                       c.shared->instruction[c.instruction & 1u][kWordOp]);
-  store_release_system(control_word(p, kControlReportEvent), event);
-  store_release_system(control_word(p, kControlReportExpected), expected);
-  store_release_system(control_word(p, kControlReportSeen), seen);
-  store_release_system(control_word(p, kControlReportStep), c.step);
+  store_release_system(control_word(p, kControlReportInstruction), stuck.instruction);
+  store_release_system(control_word(p, kControlReportOp), stuck.op);
+  store_release_system(control_word(p, kControlReportEvent), stuck.event);
+  store_release_system(control_word(p, kControlReportExpected), stuck.expected);
+  store_release_system(control_word(p, kControlReportSeen), stuck.seen);
+  store_release_system(control_word(p, kControlReportStep), stuck.step);
   store_release_system(control_word(p, kControlStatus), kStatusWatchdog);
 }
 
 // Called now and then by every waiting loop; true: give up. `since` is 0 before the first call.
 MPK_DEVICE bool waited_too_long(const Context& c, u64& since, u32 kind, u32 event, u32 expected,
                                 u32 seen) {
-  volatile u32* aborted = &c.shared->aborted;
-  if (*aborted) return true;
   if (load_relaxed_gpu(abort_word(*c.params)) == 0) {
-    u64 now = now_nanos();
+    const u64 now = now_nanos();
     if (since == 0) since = now;
     if (now - since < c.params->watchdogNanos) return false;
-    report_timeout(c, kind, event, expected, seen);
+    store_relaxed_gpu(abort_word(*c.params), 1);
   }
-  *aborted = 1;
+  give_up(c, c.shared->stuck, kind, event, expected, seen);
+  *static_cast<volatile u32*>(&c.shared->aborted) = 1;
   return true;
 }
 
@@ -175,7 +205,7 @@ MPK_DEVICE u32 start_over(u32 chunk) {
   return chunk < 2 * kChunkLap ? chunk : kChunkLap + chunk % kChunkLap;
 }
 
-// The producer warp: copies this SM's stream into the ring, step after step, as far ahead as the
+// The producer (one thread with bulk copies, else a warp) copies this SM's stream into the ring, step after step, as far ahead as the
 // ring holds, with at most kMaxInFlight chunks outstanding. It never looks at an activation.
 struct Producer {
   u32 chunk;
@@ -194,9 +224,11 @@ struct Producer {
 
   MPK_DEVICE void copy(Context& c, const u8* src, u32 bytes) {
     if (leaving) return;
-    warp_barrier();  // a lane left behind by a lap would take an old phase for the new
-    const bool landed = chunk < kMaxInFlight || wait_full(c, chunk - kMaxInFlight);
-    if (!warp_all(landed && (chunk < kStages || wait_empty(c, chunk)))) {
+    producer_barrier();  // a lane left behind by a lap would take an old phase for the new
+    // The last chunk in flight is waited for last: from its arrival to the next copy is time lost.
+    const bool vacant = chunk < kStages || wait_empty(c, chunk);
+    const bool ready = vacant && (chunk < kMaxInFlight || wait_full(c, chunk - kMaxInFlight));
+    if (!producer_all(ready)) {
       leaving = true;
       return;
     }

@@ -69,7 +69,10 @@ MPK_DEVICE bool open_step(Context& c) {
           reinterpret_cast<const StepInfo*>(p.steps) + (c.step & 1u));
       u32* to = reinterpret_cast<u32*>(&s.step);
       for (u32 i = 0; i < sizeof(StepInfo) / 4; i++) to[i] = load_u32(from + i);
-      if (is_aborted(c)) s.step.stop = 1;
+      if (is_aborted(c)) {
+        s.step.stop = 1;
+        write_report(c, s.stuck);
+      }
     }
     if (s.step.stop) *static_cast<volatile u32*>(&s.leave) = 1;
   }
@@ -126,6 +129,7 @@ MPK_KERNEL void __launch_bounds__(kThreads, 1) mpk_decode(const __grid_constant_
     }
     mbarrier_init_fence();
     c.shared->aborted = 0;
+    c.shared->stuck.rank = 0;
     c.shared->leave = 0;
   }
   for (u32 i = c.thread; i < kSharedPages && i < kPages; i += block_threads()) {
@@ -134,7 +138,7 @@ MPK_KERNEL void __launch_bounds__(kThreads, 1) mpk_decode(const __grid_constant_
   block_barrier();
   if (kRunStart[c.sm] == kRunStart[c.sm + 1]) return;  // no tasks on this SM
   if (c.warp == kConsumerWarps) {
-    produce(c);
+    if (c.lane < MPK_PRODUCER_LANES) produce(c);
   } else {
     consume(c);
   }

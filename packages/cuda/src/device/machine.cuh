@@ -13,9 +13,9 @@
 #define MPK_BULK_COPY 1
 #endif
 
-// For sm_100 and later the compiler hoists more than fits and spills: attention then keeps fewer keys
-// in registers.
-#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 1000
+// Attention holds as many keys in registers as fit without spills: the compiler hoists differently
+// for each architecture, and sm_90 has the most room.
+#if defined(__CUDA_ARCH__) && (__CUDA_ARCH__ < 900 || __CUDA_ARCH__ >= 1000)
 #define MPK_FEW_KEYS 1
 #else
 #define MPK_FEW_KEYS 0
@@ -43,7 +43,20 @@ MPK_DEVICE void group_barrier(u32 threads) {
   asm volatile("bar.sync 1, %0;" ::"r"(threads) : "memory");
 }
 MPK_DEVICE void warp_barrier() { __syncwarp(); }
-MPK_DEVICE bool warp_all(bool v) { return __all_sync(0xffffffffu, v) != 0; }
+// Lanes of the producer warp that copy: bulk copies need one thread.
+#define MPK_PRODUCER_LANES (MPK_BULK_COPY ? 1u : 32u)
+MPK_DEVICE void producer_barrier() {
+#if !MPK_BULK_COPY
+  __syncwarp();
+#endif
+}
+MPK_DEVICE bool producer_all(bool v) {
+#if MPK_BULK_COPY
+  return v;
+#else
+  return __all_sync(0xffffffffu, v) != 0;
+#endif
+}
 template <class V> MPK_DEVICE V shuffle_xor(V v, int mask) {
   return __shfl_xor_sync(0xffffffffu, v, mask);
 }
@@ -100,6 +113,10 @@ MPK_DEVICE void add_release_gpu(u32* p, u32 v) {
 MPK_DEVICE u32 compare_swap_gpu(u32* p, u32 expected, u32 value) {
   return atomicCAS(p, expected, value);
 }
+MPK_DEVICE u32 compare_swap_shared(u32* p, u32 expected, u32 value) {
+  return atomicCAS(p, expected, value);
+}
+MPK_DEVICE void maximum_gpu(u32* p, u32 v) { atomicMax(p, v); }
 MPK_DEVICE void store_relaxed_gpu(u32* p, u32 v) {
   asm volatile("st.relaxed.gpu.global.u32 [%0], %1;" ::"l"(p), "r"(v) : "memory");
 }
