@@ -1,6 +1,6 @@
 /** @file Where everything lies: no overlap, nothing left out, every address leads back. */
-import { dtypeBytes } from "@mpk/ir";
-import type { Plan } from "@mpk/schedule";
+import { dtypeBytes, type Dim, type Value } from "@mpk/ir";
+import type { Placement, Plan } from "@mpk/schedule";
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { layoutMemory } from "../src/memory.ts";
@@ -192,6 +192,27 @@ describe("operand words", () => {
       }),
       options,
     );
+  });
+
+  test("follow views of views", () => {
+    const value = (id: number, columns: number, rows: Dim = "T"): Value => ({
+      id, name: `v${id}`, type: { dtype: "bf16", shape: [rows, columns] }, origin: { kind: "op" },
+    });
+    const values = [value(0, 100), value(1, 40), value(2, 10, 1)];
+    const placements: Placement[] = [
+      { kind: "scratch", offsetBytes: 512, bytes: 800 },
+      { kind: "view", of: 0, column: 30, lastRow: false },
+      { kind: "view", of: 1, column: 5, lastRow: true },
+    ];
+    const [made] = fc.sample(toyPlans(), 1);
+    const plan: Plan = { ...made!, placements, program: { ...made!.program, values } };
+    const ops = [{ ...made!.program.ops[0]!, inputs: [2], outputs: [], states: [] }];
+    const arenas = { resident: new Map(), state: new Map() };
+    const words = operandWords({ ...plan, program: { ...plan.program, ops } }, 0, arenas);
+    expect(words[0]! * wordUnitBytes.scratch).toBe(512 + 35 * 2);
+    expect(bodyOperand(plan, 2, 0, false)).toMatchObject({
+      columns: 10, stride: 100, column: 35, rows: 1, lastRow: true,
+    });
   });
 
   test("are those of the emitted instructions", () => {

@@ -81,6 +81,27 @@ describe("toy programs", () => {
     );
   });
 
+  test("so they are where a task has several waits and signals", () => {
+    const more = fc.array(fc.nat(), { minLength: 1, maxLength: 6 });
+    fc.assert(
+      fc.property(toyPlans(), fc.infiniteStream(more), (toy, lists) => {
+        const grow = (ids: IdLists): IdLists => {
+          const start = [0];
+          const items = Array.from({ length: toy.tasks.count }, (_, task) => {
+            const added = (lists.next().value ?? []).map((n: number) => n % toy.events.count);
+            const all = [...idsOf(ids, task), ...added];
+            start.push((start.at(-1) ?? 0) + all.length);
+            return all;
+          });
+          return { start: Int32Array.from(start), items: Int32Array.from(items.flat()) };
+        };
+        const plan: Plan = { ...toy, waits: grow(toy.waits), signals: grow(toy.signals) };
+        expectTables(plan, emitToy(plan), (kind) => toyBodies.has(kind));
+      }),
+      { numRuns: 40 },
+    );
+  });
+
   test("chunks are those of the Plan's streams", () => {
     fc.assert(
       fc.property(toyPlans({ maxOps: 12 }), (plan) => {
