@@ -40,9 +40,9 @@ constexpr u32 kMaxInFlight = 5u;
 constexpr u32 kConsumerWarps = 8u;
 constexpr u32 kConsumerThreads = 256u;
 constexpr u32 kThreads = 288u;
-constexpr u32 kActivationBytes = 320u;
+constexpr u32 kActivationBytes = 384u;
 constexpr u32 kPartialBytes = 4096u;
-constexpr u32 kWorkBytes = 8512u;
+constexpr u32 kWorkBytes = 8576u;
 constexpr u32 kSharedReserve = 2048u;
 constexpr u32 kSharedPages = 64u;
 constexpr u32 kPages = 1u;
@@ -93,10 +93,10 @@ MPK_CONSTANT u64 kStreamBase[] = {
 };
 // By body: chunks of a tile and bytes of a chunk.
 MPK_CONSTANT u32 kBodyTileChunks[] = {
-  0u, 1u, 0u, 1u, 1u, 2u, 1u, 0u, 0u
+  0u, 1u, 0u, 1u, 1u, 1u, 1u, 0u, 0u
 };
 MPK_CONSTANT u32 kBodyChunkBytes[] = {
-  0u, 1024u, 0u, 1024u, 1024u, 1024u, 1024u, 0u, 0u
+  0u, 1024u, 0u, 1024u, 1024u, 2048u, 1024u, 0u, 0u
 };
 // The rolled instruction lists: runs of SM i are kRunStart[i] .. kRunStart[i + 1].
 MPK_CONSTANT u32 kRunStart[] = {
@@ -240,7 +240,7 @@ struct Body4 {
 // linear, first at layers.0.mlp
 struct Body5 {
   static constexpr u32 kK = 48, kN = 32, kGroups = 1;
-  static constexpr u32 kBlocksPerChunk = 1, kChunksPerTile = 2;
+  static constexpr u32 kBlocksPerChunk = 2, kChunksPerTile = 1;
   static constexpr u32 kChunksPerSlice = 1, kTilesPerGroup = 4;
   static constexpr u32 kNorm = 0;
   static constexpr float kEps = 0.0f;

@@ -1,7 +1,7 @@
 /** @file Chooses the ring and the shared-memory budget of one SM. Pure. */
 import type { PackingBudget, StreamLayout } from "../contracts.ts";
 import { PlanError } from "../errors.ts";
-import { chunkBytesOf } from "../packing.ts";
+import { blockColumns, chunkBytesOf } from "../packing.ts";
 import type { Machine, RingSpec } from "../plan.ts";
 import type { OpClass } from "./nodes.ts";
 import { roundUp } from "./shapes.ts";
@@ -32,9 +32,9 @@ export interface RingOptions {
   readonly reserveBytes?: number;
 }
 
-/** Shared memory for one token's activations of `k` columns, bf16, with room for alignment. */
+/** Shared memory for the tokens' activations of `k` columns, bf16: whole K blocks, and padding. */
 function activationBytesFor(k: number, tokens: number): number {
-  return roundUp(tokens * (2 * k + 64), 64);
+  return roundUp(tokens * (2 * roundUp(k, blockColumns) + 64), 64);
 }
 
 /** The lengths of a program's contractions, found by asking packings with an unlimited budget. */
