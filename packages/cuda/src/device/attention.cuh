@@ -154,6 +154,9 @@ template <class C, u32 kQueries> struct KeyBatch {
   }
 };
 
+// Whether a task's first keys are loaded before its query is there.
+template <class C> constexpr bool kEarlyKeys = !MPK_FEW_KEYS && C::kD <= 128;
+
 // First position that the query at `at` sees.
 template <class C> MPK_DEVICE u32 first_seen(u32 at) {
   return C::kWindow && at + 1 > C::kWindow ? at + 1 - C::kWindow : 0;
@@ -202,7 +205,7 @@ MPK_DEVICE void attend_keys(Context& c, const AttentionShared<C>& s, const u16* 
     }
   }
   u32 base = first_seen<C>(at) + c.warp * 4;
-  if (!MPK_FEW_KEYS && kQueries == 1 && useEarly) {
+  if (kEarlyKeys<C> && kQueries == 1 && useEarly) {
     attend_key<C>(early, q[0], at, run[0]);
     base += Batch::kTurn;
   }
@@ -333,7 +336,7 @@ template <class C> MPK_DEVICE void run_attention(Context& c, const u32* in) {
   KeyRows<C> early;
   const bool one = c.tokens == 1;
   prefetch_past<C>(c, cache, pages, in[kWordTileLo] / group);
-  if (!MPK_FEW_KEYS && one) {
+  if (kEarlyKeys<C> && one) {
     const u32 key = first_seen<C>(c.position) + c.warp * 4 + (c.lane >> 3);
     early.load_past(c, cache, pages, in[kWordTileLo] / group, key);
   }

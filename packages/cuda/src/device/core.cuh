@@ -205,8 +205,9 @@ MPK_DEVICE u32 start_over(u32 chunk) {
   return chunk < 2 * kChunkLap ? chunk : kChunkLap + chunk % kChunkLap;
 }
 
-// The producer (one thread with bulk copies, else a warp) copies this SM's stream into the ring, step after step, as far ahead as the
-// ring holds, with at most kMaxInFlight chunks outstanding. It never looks at an activation.
+// The producer (one thread with bulk copies, else a warp) copies this SM's stream into the ring, step
+// after step, as far ahead as the ring holds, with at most kMaxInFlight chunks outstanding. It never
+// looks at an activation.
 struct Producer {
   u32 chunk;
   bool leaving;
