@@ -1,7 +1,4 @@
-/**
- * @file The plan's part of two emitted sources, reviewed as code. After a change that is meant,
- * write them anew with `MPK_UPDATE_GOLDENS=1 vitest run packages/cuda/test/goldens.test.ts`.
- */
+/** @file The plan's part of two emitted sources, reviewed as code. */
 import { existsSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { defineModel } from "@mpk/dsl";
 import { runPasses, type Program } from "@mpk/ir";
@@ -11,6 +8,10 @@ import { plan, virtual } from "@mpk/schedule";
 import { expect, test } from "vitest";
 import { findTarget } from "../src/index.ts";
 import { emitReal } from "./emitted/decoders.ts";
+
+/** What to do after a change that is meant. */
+const hint = "if this is meant, write it anew and review it: MPK_UPDATE_GOLDENS=1 " +
+  "npx -y pnpm@12 exec vitest run packages/cuda/test/goldens.test.ts";
 
 /** One layer, two query heads on one of keys. */
 const llama: Program = modelFromConfig({
@@ -57,7 +58,6 @@ test.each([
   const text = planPart(program, target);
   const isCi = (process.env["CI"] ?? "") !== "";
   if (process.env["MPK_UPDATE_GOLDENS"] === "1" && !isCi) writeFileSync(golden, text);
-  const hint = "if the change is meant, review it and see the head of this file";
   expect(existsSync(golden), hint).toBe(true);
   expect(text, hint).toBe(readFileSync(golden, "utf8"));
 });
