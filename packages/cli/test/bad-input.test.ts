@@ -48,6 +48,8 @@ const checkpoints: readonly [string, Spoilt, RegExp][] = [
     /tensor "model.layers.1.self_attn.q_proj.weight" is missing/,
   ],
   ["no config.json", { leaveOut: ["config.json"] }, /config.json is missing/],
+  ["too many layers", { config: { ...tinyConfig, num_hidden_layers: 1e9 } }, /num_hidden_layers/],
+  ["tensors left over", { config: { ...tinyConfig, num_hidden_layers: 1 } }, /no place for 9.*layers\.1/],
   ["a config without sizes", { config: without("hidden_size") }, /config.json: hidden_size/],
   [
     "contradictory heads",
@@ -71,6 +73,8 @@ const runGood = (...args: string[]) => ["run", good, "--device", "virtual", ...a
 const long = Array(64).fill(1).join(",");
 
 test.each<[string, readonly string[], RegExp]>([
+  ["logits as text", runGood("--prompt-ids", "1", "--logits"), /--logits has no place/],
+  ["a folder in /proc", ["compile", good, "--out", "/proc/x"], /cannot write/],
   ["no prompt", runGood(), /there is no prompt/],
   ["two prompts", runGood("--prompt", "a", "--prompt-ids", "1"), /both given/],
   ["an id out of range", runGood("--prompt-ids", "1,259"), /token 1 is 259, outside.*0\.\.258/],

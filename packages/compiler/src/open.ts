@@ -61,6 +61,24 @@ export interface Opened extends AsyncDisposable {
 /** SMs of the virtual GPU unless told otherwise: enough for hand-offs, few enough to be quick. */
 const virtualSms = 8;
 
+/** Tensors that some tools save although the model has them elsewhere or computes them. */
+const harmless = /(^|\.)(lm_head\.weight|rotary_emb\.inv_freq)$/;
+
+/** Refuses tensors that the model would leave out, such as a bias that config.json denies. */
+function checkLeftOver(compiled: Compiled, weights: Weights): void {
+  const used = new Set(
+    compiled.plan.program.weights.flatMap(({ parts }) => parts.map(({ tensor }) => tensor)),
+  );
+  const left = weights.names.filter((name) => !used.has(name) && !harmless.test(name));
+  if (left.length === 0) return;
+  weights.close();
+  throw inputError(
+    `${compiled.checkpoint}: config.json leaves no place for ${left.length} of its tensors, ` +
+      `such as "${left[0]}"`,
+    "does config.json belong to these weights? Look at layer counts and bias flags",
+  );
+}
+
 /**
  * Compiles a checkpoint and puts it on a device.
  * @throws MpkError naming what is wrong with checkpoint, machine or options.
@@ -76,6 +94,7 @@ export async function open(checkpoint: string, options: OpenOptions = {}): Promi
   }
   const tokenizer = openTokenizer(compiled.checkpoint);
   const weights = await openWeights(compiled.checkpoint);
+  checkLeftOver(compiled, weights);
   const session = await openSession(compiled, weights, device, options).catch((error: unknown) => {
     weights.close();
     throw error;

@@ -19,13 +19,16 @@ const ropeSchema = z.looseObject({
   partial_rotary_factor: z.number().optional(),
 });
 
+/** Ten times the deepest model there is: a typing error must not build a Program for hours. */
+const layerCount = z.int().positive().max(2000).optional();
+
 const configSchema = z.looseObject({
   architectures: z.array(z.string()).nullish(),
   model_type: z.string().optional(),
   vocab_size: size,
   hidden_size: size,
   intermediate_size: size,
-  num_hidden_layers: size,
+  num_hidden_layers: layerCount,
   num_attention_heads: size,
   num_key_value_heads: sizeOrNull,
   head_dim: sizeOrNull,

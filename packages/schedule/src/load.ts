@@ -101,6 +101,11 @@ class Reader {
     return Number.isSafeInteger(value) && value >= 0 ? value : this.fail("a whole number");
   }
 
+  /** A count that must be that of the entries given beside it: nothing is sized by it alone. */
+  countOf(entries: ArrayLike<number>): number {
+    return this.count() === entries.length ? entries.length : this.fail(`${entries.length} entries`);
+  }
+
   text(): string {
     return typeof this.#value === "string" ? this.#value : this.fail("a string");
   }
@@ -170,9 +175,10 @@ function readRing(from: Reader): RingSpec {
 }
 
 function readTasks(from: Reader): TaskTable {
+  const op = from.at("op").ints();
   return {
-    count: from.at("count").count(),
-    op: from.at("op").ints(),
+    count: from.at("count").countOf(op),
+    op,
     sm: from.at("sm").ints(),
     tileLo: from.at("tileLo").ints(),
     tileHi: from.at("tileHi").ints(),
@@ -184,9 +190,10 @@ function readLists(from: Reader): IdLists {
 }
 
 function readEvents(from: Reader): EventTable {
+  const threshold = from.at("threshold").ints();
   return {
-    count: from.at("count").count(),
-    threshold: from.at("threshold").ints(),
+    count: from.at("count").countOf(threshold),
+    threshold,
     homeRank: from.at("homeRank").ints(),
     crossStep: from.at("crossStep").bits(),
   };

@@ -62,6 +62,8 @@ describe("saved plans", () => {
     ["another format", spoil(["format"], "x"), /plan\.format: expected "mpk-plan", got "x"/],
     ["a part missing", spoil(["tasks", "op"], undefined), /plan\.tasks\.op: expected an array/],
     ["a wrong number", spoil(["tasks", "sm", 0], -1), /plan\.tasks\.sm\[0\]: expected a 32-bit/],
+    ["a huge task count", spoil(["tasks", "count"], 1e12), /plan\.tasks\.count: expected \d+ entries/],
+    ["a huge event count", spoil(["events", "count"], 1e9), /plan\.events\.count: expected \d+/],
     ["an SM beyond", spoil(["tasks", "sm", 0], 3), /task 0: sm 3 is outside of 0\.\.2/],
     ["a machine too large", spoil(["machine", "sms"], 300), /expected 1 to 256 SMs, got 300/],
     ["an unknown place", spoil(["placements", 0, "kind"], "disk"), /scratch, view, weight/],

@@ -2,8 +2,8 @@
 import { buildForReport, compileFiles, savePlan, type Compiled } from "@mpk/compiler";
 import { inputError, messageOf } from "@mpk/runtime";
 import type { Command } from "commander";
-import { mkdirSync, writeFileSync } from "node:fs";
-import { join } from "node:path";
+import { existsSync, mkdirSync, writeFileSync } from "node:fs";
+import { dirname, join } from "node:path";
 import type { Io } from "../io.ts";
 import { reportText } from "../text.ts";
 import { compileWith, withShape, type ShapeOptions } from "./shared.ts";
@@ -50,13 +50,20 @@ export function compileCommand(program: Command, io: Io): void {
   });
 }
 
+/** As mkdir -p. Node's own recursive mkdir never returns where a parent refuses, as /proc does. */
+function makeFolder(path: string): void {
+  if (existsSync(path)) return;
+  makeFolder(dirname(path));
+  mkdirSync(path);
+}
+
 function writeAll(compiled: Compiled, options: Options): readonly string[] {
   const files = Object.entries(compileFiles(compiled)).map(
     ([name, text]) => [join(options.out, name), text] as const,
   );
   if (options.savePlan !== undefined) files.push([options.savePlan, savePlan(compiled.plan)]);
   try {
-    mkdirSync(options.out, { recursive: true });
+    makeFolder(options.out);
     for (const [path, text] of files) writeFileSync(path, text);
   } catch (error) {
     throw inputError(`cannot write: ${messageOf(error)}`, "name a folder you may write to", error);

@@ -68,6 +68,9 @@ export function runCommand(program: Command, io: Io, setExit: (code: number) => 
 
 async function run(checkpoint: string, options: Options, io: Io): Promise<number> {
   checkPrompt(options);
+  if (options.logits === true && options.json !== true) {
+    throw inputError("--logits has no place in text output", "add --json");
+  }
   const bars = progressBars(io);
   const opened = await open(checkpoint, {
     device: options.device,
