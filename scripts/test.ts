@@ -87,6 +87,11 @@ function vitest(
     }
     failed += count.failed - before;
   }
+  if ((run.error as NodeJS.ErrnoException | undefined)?.code === "ETIMEDOUT") {
+    say(`not finished in ${timeoutSeconds} s: ${files.join(", ")}`);
+    for (const file of files) counts[tierOf(file)].skipped++;
+    return;
+  }
   if (run.status !== 0 && failed === 0) {
     say(run.signal === null ? "vitest failed outside the tests" : `stopped: ${run.signal}`);
     counts.unit.failed++;

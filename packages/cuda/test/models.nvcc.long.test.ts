@@ -10,10 +10,7 @@ const folder = testFolder("models-nvcc");
 afterAll(() => folder.remove());
 
 const names = targets.map(({ name }) => name);
-const { "Llama-3.1-70B": llama70, ...others } = realConfigs;
-const real = Object.entries(others);
-/** Its norms over 8192 columns need more registers than a thread has on sm_90. */
-const widest = names.filter((name) => !name.startsWith("sm_90"));
+const real = Object.entries(realConfigs);
 const jobs: readonly Job[] = [
   ...goldenConfigs().flatMap(([name, config]) =>
     names.map((target) => jobOf(name, programOf(config), target))),
@@ -21,7 +18,6 @@ const jobs: readonly Job[] = [
     names.map((target) => jobOf(name, programOf(config), target))),
   ...real.map(([name, config]) =>
     jobOf(`${name} one token a step`, programOf(config, 1), "sm_90a")),
-  ...widest.map((target) => jobOf("Llama-3.1-70B", programOf(llama70), target)),
   ...[smallOps(), linears(), everyOp()].flatMap((program) =>
     names.map((target) => jobOf(program.name, program, target))),
   ...attentionForms.flatMap((form) =>

@@ -148,7 +148,8 @@ MPK_DEVICE void load_activations(Context& c, const u32* ops, const X* x, u32 row
 template <class C> struct OneRow {
   static constexpr u32 kAllQuads = C::kChunksPerTile * C::kBlocksPerChunk * 8;
   static constexpr u32 kQuads = (kAllQuads + kConsumerThreads - 1) / kConsumerThreads;
-  static constexpr bool kFits = C::kVectorX && C::kNorm != 2 && kQuads <= (C::kNorm == 0 ? 16 : 8);
+  // More would not fit beside the gains that wait in registers.
+  static constexpr bool kFits = C::kVectorX && C::kNorm != 2 && kQuads <= (C::kNorm == 0 ? 16 : 5);
   Gains gains[C::kNorm == 1 ? kQuads : 1];
 
   MPK_DEVICE void load_gains(const Context& c, const u32* ops) {
