@@ -87,7 +87,7 @@ function vitest(
     }
     failed += count.failed - before;
   }
-  if ((run.error as NodeJS.ErrnoException | undefined)?.code === "ETIMEDOUT") {
+  if (run.error !== undefined && "code" in run.error && run.error.code === "ETIMEDOUT") {
     say(`not finished in ${timeoutSeconds} s: ${files.join(", ")}`);
     for (const file of files) counts[tierOf(file)].skipped++;
     return;
