@@ -61,7 +61,7 @@ function vitest(
   const run = spawnSync(bin("vitest"), ["run", ...reporters, ...files], {
     cwd: root,
     stdio: "inherit",
-    ...(timeoutSeconds === null ? {} : { timeout: timeoutSeconds * 1000 }),
+    ...(timeoutSeconds === null ? {} : { timeout: Math.ceil(timeoutSeconds * 1000) }),
   });
   const report = existsSync(output)
     ? (JSON.parse(readFileSync(output, "utf8")) as Report)
