@@ -1,9 +1,11 @@
-/** @file How long compiling takes: seconds for the largest models, and linear in their layers. */
+/** @file How long compiling and proving take: seconds for the largest models, linear in layers. */
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, expect, test } from "vitest";
-import { compile } from "../src/index.ts";
+import { scheduleTable } from "@mpk/ops";
+import { verify } from "@mpk/schedule";
+import { compile, planModel } from "../src/index.ts";
 
 const dir = mkdtempSync(join(tmpdir(), "mpk-speed-"));
 afterAll(() => rmSync(dir, { recursive: true, force: true }));
@@ -44,6 +46,32 @@ test("8B takes at most 3 s, an 80-layer 70B at most 8 s, both 1 GiB", async () =
   expect(small).toBeLessThan(3);
   expect(large).toBeLessThan(8);
   expect(mebibytes).toBeLessThan(1024);
+});
+
+/** What a plan of a config for an H200 costs to prove, all laws, nothing left out. */
+async function verifySeconds(config: object): Promise<number> {
+  const file = join(dir, "config.json");
+  writeFileSync(file, JSON.stringify(config));
+  const { plan } = await planModel(file, { target: "sm_90a" });
+  expect(plan.machine.sms).toBe(132);
+  const before = process.cpuUsage();
+  const { ok } = verify(plan, scheduleTable);
+  const { user, system } = process.cpuUsage(before);
+  expect(ok).toBe(true);
+  return (user + system) / 1e6;
+}
+
+test("proving 8B takes about 0.5 s and 70B 1 s: at most 1 and 5 s, with slack for slow machines", async () => {
+  const [small, large] = [await verifySeconds(qwen3), await verifySeconds(llama70)];
+  const mebibytes = process.resourceUsage().maxRSS / 1024;
+  console.log(
+    `proved 8B in ${small.toFixed(2)} s and 70B in ${large.toFixed(2)} s of processor time, ` +
+      `${mebibytes.toFixed(0)} MiB at most`,
+  );
+  const slack = 3;
+  expect(small).toBeLessThan(1 * slack);
+  expect(large).toBeLessThan(5 * slack);
+  expect(mebibytes).toBeLessThan(2048);
 });
 
 test("cost grows linearly with layers", async () => {

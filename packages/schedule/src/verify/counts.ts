@@ -35,14 +35,18 @@ export function checkCounts(model: Model, execution: Execution): LawReport {
     law.violate(
       `${describeEvent(plan, event)} is triggered ${triggers[event]} times a step`,
       task < 0 ? [] : [taskLine(plan, task)],
+      { kind: "count", event, triggers: triggers[event] ?? 0 },
     );
   }
   for (const { event, slot, step } of execution.mixed) {
     const task = slotTask[slot] ?? -1;
+    const sm = model.slotSm[slot] ?? 0;
+    const place = slot - (plan.order.start[sm] ?? 0);
     law.violate(
       `${describeTask(plan, task)} may trigger event ${event} in step ${step} before all ` +
         `triggers of step ${step - 1} are done: the count would be taken for theirs`,
       [taskLine(plan, task)],
+      { kind: "epoch", event, second: { sm, place, step, entering: false } },
     );
   }
   law.count("steps before a 32-bit counter wraps", Math.floor(counterLimit / highest));

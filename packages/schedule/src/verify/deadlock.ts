@@ -1,5 +1,6 @@
 /** @file Law 3: no interleaving gets stuck. Words a stuck schedule as its shortest cycle. */
 import { alg, Graph } from "graphlib";
+import type { Waiting } from "./evidence.ts";
 import type { Execution, Stuck } from "./execution.ts";
 import { unrolledSteps } from "./execution.ts";
 import type { Model } from "./model.ts";
@@ -48,6 +49,7 @@ function explain(model: Model, stuck: readonly Stuck[], law: LawBook): void {
         `${describeEvent(plan, at.event)}: expected ${at.expected}, seen ${at.seen}, ` +
         `and no trigger is left to come`,
       [taskLine(plan, task)],
+      { kind: "deadlock", waiting: [waitingAt(model, at)] },
     );
   }
   const cycles = alg.findCycles(graph).sort((a, b) => a.length - b.length);
@@ -62,7 +64,14 @@ function explain(model: Model, stuck: readonly Stuck[], law: LawBook): void {
     ),
   );
   const names = waiting.map((at) => describeTask(plan, slotTask[at.slot] ?? -1));
-  law.violate(`each waits for the next, the last for the first: ${names.join("; ")}`, lines);
+  law.violate(`each waits for the next, the last for the first: ${names.join("; ")}`, lines, {
+    kind: "deadlock", waiting: waiting.map((at) => waitingAt(model, at)),
+  });
+}
+
+function waitingAt({ plan }: Model, { sm, slot, step, event, expected, seen }: Stuck): Waiting {
+  const place = slot - (plan.order.start[sm] ?? 0);
+  return { sm, place, step, entering: false, event, expected, seen };
 }
 
 /** A cycle without detours through the nodes of a strongly connected component. */

@@ -6,6 +6,7 @@
  * so what holds there holds in every step; likewise step 1 for what step 0 left behind.
  */
 import { reaches, unrolledSteps } from "./execution.ts";
+import type { Happening } from "./evidence.ts";
 import type { OnStart, Watch } from "./execution.ts";
 import type { Model } from "./model.ts";
 import { describeTask, taskLine, valueName } from "./report.ts";
@@ -53,7 +54,10 @@ export class RaceWatch implements Watch {
     this.#law.count("step descriptor reads");
     if (reaches(clock, effects.places, this.#start, step - 1)) return;
     const early = effects.slots.find((effect) => !this.#isDone(clock, effect, step - 1)) ?? slot;
-    this.#blame(`the step descriptor is read too early in step ${step}`, early, slot);
+    const what = "the step descriptor";
+    this.#blame(`${what} is read too early in step ${step}`, what, [
+      this.#at(early, step - 1), this.#at(slot, step, true),
+    ]);
   };
 
   #checkReads(slot: number, clock: Int32Array): void {
@@ -68,7 +72,10 @@ export class RaceWatch implements Watch {
         if (write.hi <= lo || this.#isDone(clock, write.slot, 0)) continue;
         const columns = `columns ${Math.max(lo, write.lo)}..${Math.min(hi, write.hi)}`;
         const name = valueName(this.#model.plan, value);
-        this.#blame(`${columns} of ${name} are read too early`, write.slot, slot);
+        const what = `${columns} of ${name}`;
+        this.#blame(`${what} are read too early`, what, [
+          this.#at(write.slot, 0), this.#at(slot, 0),
+        ]);
         break;
       }
     }
@@ -83,21 +90,29 @@ export class RaceWatch implements Watch {
         const overlap = other.lo < access.hi && access.lo < other.hi;
         if (!other.write || !overlap || this.#isDone(clock, other.slot, 0)) continue;
         const name = valueName(this.#model.plan, access.state);
-        this.#blame(`${name}: rows are read too early`, other.slot, slot);
+        this.#blame(`${name}: rows are read too early`, `rows of ${name}`, [
+          this.#at(other.slot, 0), this.#at(slot, step),
+        ]);
         break;
       }
     }
   }
 
-  /** Two descriptors take turns: writing the next step's overwrites the previous step's. */
+  /**
+   * Two descriptors take turns: writing the next step's overwrites the previous step's, which every
+   * SM reads as it enters that step. That is over once its first task there is.
+   */
   #checkDescriptorWrite(slot: number, step: number, clock: Int32Array): void {
     if (this.#effects === null || step === 0 || !this.#effects.slots.includes(slot)) return;
     const { plan, slotSm } = this.#model;
     for (let other = 0; other < plan.machine.sms; other++) {
       const [from, to] = [this.#start[other] ?? 0, this.#start[other + 1] ?? 0];
       const isOwn = other === slotSm[slot];
-      if (from === to || isOwn || this.#isDone(clock, to - 1, step - 1)) continue;
-      this.#blame(`the step descriptor may still be read when it is overwritten`, to - 1, slot);
+      if (from === to || isOwn || this.#isDone(clock, from, step - 1)) continue;
+      const what = "the step descriptor";
+      this.#blame(`${what} may still be read when it is overwritten`, what, [
+        this.#at(from, step - 1, true), this.#at(slot, step),
+      ]);
     }
   }
 
@@ -107,14 +122,25 @@ export class RaceWatch implements Watch {
     return (clock[sm] ?? 0) >= step * length + (this.#touches.place[slot] ?? 0);
   }
 
-  #blame(what: string, first: number, second: number): void {
+  #at(slot: number, step: number, entering = false): Happening {
+    const sm = this.#model.slotSm[slot] ?? 0;
+    return { sm, place: slot - (this.#start[sm] ?? 0), step, entering };
+  }
+
+  #blame(told: string, what: string, [first, second]: readonly [Happening, Happening]): void {
     const { plan, slotTask } = this.#model;
-    const [a, b] = [slotTask[first] ?? -1, slotTask[second] ?? -1];
+    const taskOf = ({ sm, place }: Happening): number =>
+      slotTask[(this.#start[sm] ?? 0) + place] ?? -1;
+    const [a, b] = [taskOf(first), taskOf(second)];
     const message = `${describeTask(plan, b)} does not wait for ${describeTask(plan, a)}`;
-    this.#law.violate(`${what}: ${message}`, [
-      taskLine(plan, a), taskLine(plan, b),
-      "no chain of program order and events leads from the first to the second",
-    ]);
+    this.#law.violate(
+      `${told}: ${message}`,
+      [
+        taskLine(plan, a), taskLine(plan, b),
+        "no chain of program order and events leads from the first to the second",
+      ],
+      { kind: "race", what, first, second },
+    );
   }
 }
 

@@ -1,6 +1,7 @@
 /** @file What the verifier reports, and how it names tasks, events and edges. Pure. */
 import { describeOp } from "../errors.ts";
 import type { Plan } from "../plan.ts";
+import type { Evidence } from "./evidence.ts";
 
 /** The six laws of a Plan, in order. */
 export const lawNames = [
@@ -14,6 +15,8 @@ export interface Violation {
   readonly message: string;
   /** The fewest tasks, waits and signals that still show it, as text. */
   readonly smallest: string;
+  /** Where the order of tasks is at fault: which, for `counterexampleOf`. */
+  readonly evidence?: Evidence;
 }
 
 export interface LawReport {
@@ -37,7 +40,7 @@ const mostViolations = 20;
 /** Collects one law's counts and violations. */
 export interface LawBook {
   count(what: string, by?: number): void;
-  violate(message: string, smallest?: readonly string[]): void;
+  violate(message: string, smallest?: readonly string[], evidence?: Evidence): void;
   close(): LawReport;
 }
 
@@ -49,10 +52,11 @@ export function openLaw(name: LawName): LawBook {
     count: (what, by = 1) => {
       checked[what] = (checked[what] ?? 0) + by;
     },
-    violate: (message, smallest = []) => {
+    violate: (message, smallest = [], evidence) => {
       if (violations.length >= mostViolations || told.has(message)) return;
       told.add(message);
-      violations.push({ law: name, message, smallest: smallest.join("\n") });
+      const violation = { law: name, message, smallest: smallest.join("\n") };
+      violations.push(evidence === undefined ? violation : { ...violation, evidence });
     },
     close: () => ({ law: lawNames.indexOf(name) + 1, name, checked, violations }),
   };

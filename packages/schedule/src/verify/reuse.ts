@@ -36,8 +36,10 @@ interface Suspect {
   readonly after: Version;
 }
 
-/** Comparing all tasks of a pair is slow; a broken plan shows with few. */
-const mostSuspects = 40;
+/** Pairs compared at a time: the clocks of their writers are kept meanwhile. */
+const suspectsAtOnce = 64;
+/** A broken plan need not be shown broken more often. */
+const enoughFindings = 20;
 
 /** Tells `memory` what a step does to its own buffers, `races` what it does to another's. */
 export function checkReuse(
@@ -65,7 +67,7 @@ export function checkReuse(
         const last = touches.values[holder.value]?.lastTouch;
         if (clock === undefined || last === undefined) return false;
         if (reaches(clock, last, model.plan.order.start, holder.step)) return false;
-        if (suspects.length < mostSuspects) suspects.push({ before: holder, after: version });
+        suspects.push({ before: holder, after: version });
         return true;
       });
       const [lo, hi] = [Math.max(piece.lo, version.lo), Math.min(piece.hi, version.hi)];
@@ -74,7 +76,11 @@ export function checkReuse(
     kept.push({ lo: version.lo, hi: version.hi, holders: [version] });
     pieces = kept;
   }
-  if (suspects.length > 0) compareTasks(model, touches, suspects, memory, races);
+  let found = 0;
+  for (let i = 0; i < suspects.length && found < enoughFindings; i += suspectsAtOnce) {
+    const some = suspects.slice(i, i + suspectsAtOnce);
+    found += compareTasks(model, touches, some, memory, races);
+  }
 }
 
 /** Only values with writers and bytes; in the order of their first write. */
@@ -106,15 +112,14 @@ function versionsInOrder(
   return versions;
 }
 
+/** Compares the pairs task by task, byte by byte; the number of those that break a law. */
 function compareTasks(
   model: Model,
   touches: Touches,
   suspects: readonly Suspect[],
   memory: LawBook,
   races: LawBook,
-): void {
-  const { plan, slotSm, slotTask } = model;
-  const { start } = plan.order;
+): number {
   const wanted = new Map<number, Int32Array | null>();
   for (const { after } of suspects) {
     for (const { slot } of touches.values[after.value]?.writes ?? []) {
@@ -128,51 +133,91 @@ function compareTasks(
       if (wanted.has(key)) wanted.set(key, clock.slice());
     },
   });
-  for (const { before, after } of suspects) {
-    const from = touches.values[before.value];
-    const to = touches.values[after.value];
+  let found = 0;
+  for (const suspect of suspects) {
+    const pair = unorderedPair(model, touches, suspect, wanted);
+    if (pair === null) continue;
+    found++;
+    const { before, after } = suspect;
     const sameStep = before.step === after.step;
-    const law = sameStep && before.value !== after.value ? memory : races;
-    const findings = (to?.writes ?? []).flatMap((write) => {
-      const clock = wanted.get(after.step * model.slots + write.slot);
-      if (clock == null) return [];
-      const early = [...(from?.reads ?? []), ...(from?.writes ?? [])].find((use) => {
-        const sm = slotSm[use.slot] ?? 0;
-        const length = (start[sm + 1] ?? 0) - (start[sm] ?? 0);
-        const done = before.step * length + (touches.place[use.slot] ?? 0);
-        return (clock[sm] ?? 0) < done && meet(model, before, use, after, write);
-      });
-      return early === undefined ? [] : [{ early, write }];
-    });
-    const [found] = findings;
-    if (found === undefined) continue;
-    const [a, b] = [slotTask[found.early.slot] ?? -1, slotTask[found.write.slot] ?? -1];
-    const when = sameStep ? "in the same step" : `in the ${after.step - before.step}. step after`;
-    law.violate(
-      `${describeTask(plan, b)} overwrites bytes of ${valueName(plan, before.value)} with ` +
-        `${valueName(plan, after.value)} ${when}, not waiting for ${describeTask(plan, a)}`,
-      [
-        taskLine(plan, a, `uses ${valueName(plan, before.value)} at bytes ${before.lo}..`),
-        taskLine(plan, b, `writes ${valueName(plan, after.value)} at bytes ${after.lo}..`),
-        "no chain of program order and events leads from the first to the second",
-      ],
-    );
+    blame(model, suspect, pair, sameStep && before.value !== after.value ? memory : races);
   }
+  return found;
 }
 
-/** Whether two column ranges share a byte of the arena, in any row. */
+interface Pair {
+  readonly use: Span;
+  readonly write: Span;
+}
+
+/** A use of the earlier value and a write of the later one that meet and are not ordered. */
+function unorderedPair(
+  model: Model,
+  touches: Touches,
+  { before, after }: Suspect,
+  clocks: ReadonlyMap<number, Int32Array | null>,
+): Pair | null {
+  const { start } = model.plan.order;
+  const from = touches.values[before.value];
+  const uses = [...(from?.reads ?? []), ...(from?.writes ?? [])];
+  for (const write of touches.values[after.value]?.writes ?? []) {
+    const clock = clocks.get(after.step * model.slots + write.slot);
+    if (clock == null) continue;
+    const use = uses.find((candidate) => {
+      const sm = model.slotSm[candidate.slot] ?? 0;
+      const length = (start[sm + 1] ?? 0) - (start[sm] ?? 0);
+      const done = before.step * length + (touches.place[candidate.slot] ?? 0);
+      return (clock[sm] ?? 0) < done && meet(model, before, candidate, after, write);
+    });
+    if (use !== undefined) return { use, write };
+  }
+  return null;
+}
+
+function blame(model: Model, { before, after }: Suspect, pair: Pair, law: LawBook): void {
+  const { plan, slotSm, slotTask } = model;
+  const [a, b] = [slotTask[pair.use.slot] ?? -1, slotTask[pair.write.slot] ?? -1];
+  const [first, second] = ([[pair.use, before], [pair.write, after]] as const).map(
+    ([{ slot }, { step }]) => {
+      const sm = slotSm[slot] ?? 0;
+      return { sm, place: slot - (plan.order.start[sm] ?? 0), step, entering: false };
+    },
+  );
+  if (first === undefined || second === undefined) return;
+  const when = before.step === after.step
+    ? "in the same step" : `in the ${after.step - before.step}. step after`;
+  const names = [valueName(plan, before.value), valueName(plan, after.value)];
+  law.violate(
+    `${describeTask(plan, b)} overwrites bytes of ${names[0]} with ${names[1]} ${when}, ` +
+      `not waiting for ${describeTask(plan, a)}`,
+    [
+      taskLine(plan, a, `uses ${names[0]} at bytes ${before.lo}..`),
+      taskLine(plan, b, `writes ${names[1]} at bytes ${after.lo}..`),
+      "no chain of program order and events leads from the first to the second",
+    ],
+    { kind: "race", what: `bytes of ${names[0]} and ${names[1]}`, first, second },
+  );
+}
+
+/**
+ * Whether two column ranges share a byte of the arena, in any row. Rows lie at the same bytes
+ * whatever T is, so the most rows show every overlap of fewer.
+ */
 function meet(model: Model, u: Version, a: Span, v: Version, b: Span): boolean {
-  const rowsOf = (version: Version, span: Span): readonly (readonly [number, number])[] => {
-    const type = model.plan.program.values[version.value]?.type;
-    if (type === undefined) return [];
-    const { rows, columns } = matrixOf(type, model.plan.program.limits.maxTokens);
+  const { program } = model.plan;
+  const rowsOf = (version: Version, { lo, hi }: Span) => {
+    const type = program.values[version.value]?.type ?? { dtype: "f32", shape: [0, 0] };
+    const { rows, columns } = matrixOf(type, program.limits.maxTokens);
     const bytes = dtypeBytes[type.dtype];
-    return Array.from({ length: rows }, (_, row) => [
-      version.lo + (row * columns + span.lo) * bytes,
-      version.lo + (row * columns + span.hi) * bytes,
-    ] as const);
+    return { rows, stride: columns * bytes, lo: version.lo + lo * bytes, width: (hi - lo) * bytes };
   };
-  const second = rowsOf(v, b);
-  return rowsOf(u, a).some(([lo, hi]) => second.some(([from, to]) => from < hi && lo < to));
+  const [first, second] = [rowsOf(u, a), rowsOf(v, b)];
+  for (let row = 0; row < first.rows; row++) {
+    const lo = first.lo + row * first.stride;
+    for (let other = 0; other < second.rows; other++) {
+      const from = second.lo + other * second.stride;
+      if (from < lo + first.width && lo < from + second.width) return true;
+    }
+  }
+  return false;
 }
-
