@@ -21,6 +21,8 @@ export interface CompileOptions {
   readonly maxContext?: number;
   /** Most prompt tokens in one step; default 8. */
   readonly maxTokens?: number;
+  /** The kernel keeps the times of its instructions; default: it does not. */
+  readonly profile?: boolean;
   readonly onProgress?: OnProgress;
 }
 
@@ -112,7 +114,9 @@ export async function compile(
   const { millis, timed, finish } = stopwatch(options.onProgress);
   const verification = await timed("verify", () => verify(plan, scheduleTable));
   if (!verification.ok) throw new VerificationError(verification);
-  const emitted = target === null ? null : await timed("emit", () => emitFor(plan, target));
+  const emitted = target === null
+    ? null
+    : await timed("emit", () => emitFor(plan, target, options.profile));
   finish();
   return Object.freeze({
     program: model.program,
@@ -155,9 +159,9 @@ function limitsOf({ maxContext, maxTokens }: CompileOptions): ModelLimits {
   return { maxContext, maxTokens: maxTokens ?? Math.min(defaultMaxTokens, maxContext) };
 }
 
-function emitFor(plan: Plan, target: string): Emitted {
+function emitFor(plan: Plan, target: string, profile = false): Emitted {
   try {
-    return emit(plan, scheduleTable, bodyTable, { target });
+    return emit(plan, scheduleTable, bodyTable, { target, profile });
   } catch (error) {
     if (!(error instanceof RangeError)) throw error;
     throw runtimeError(error.message, "plan for another target, or change the model", error);

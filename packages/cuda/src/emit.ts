@@ -10,18 +10,22 @@ import {
   kernelParams,
   type Manifest,
   paramsAsC,
+  profiledParams,
   ReportKind,
   Status,
   stepBytes,
 } from "./manifest.ts";
 import { layoutMemory, type MemoryLayout } from "./memory.ts";
 import { columnsOf } from "./operands.ts";
+import { profileConstants, profileLayout } from "./profile.ts";
 import { findTarget, type Target } from "./targets.ts";
 import { render } from "./templates.ts";
 
 export interface EmitOptions {
   /** For example `sm_90a`; see `targets`. */
   readonly target: string;
+  /** The kernel keeps the times of its instructions; see `ProfileMark`. Default: it does not. */
+  readonly profile?: boolean;
 }
 
 export interface Emitted {
@@ -37,8 +41,11 @@ const deviceFiles = [
   "machine", "core", "linear", "attention", "rows", "sampling", "choose", "decode", "pack",
 ] as const;
 
-function deviceText(name: string): string {
-  return readFileSync(new URL(`./device/${name}`, import.meta.url), "utf8");
+/** A device file's text. Lines marked `//profile:` are left out, or code with `profile`. */
+export function deviceText(name: string, profile = false): string {
+  const text = readFileSync(new URL(`./device/${name}`, import.meta.url), "utf8");
+  const hooks = /^( *)\/\/profile: (.*\n)/gm;
+  return text.replaceAll(hooks, profile ? "$1$2" : "");
 }
 
 function capitalized(prefix: string, entries: { readonly [key: string]: number }) {
@@ -91,7 +98,7 @@ function checkTables(plan: Plan, vocab: number): void {
   }
 }
 
-function constants(plan: Plan, vocab: number, event: number) {
+function constants(plan: Plan, vocab: number, event: number, profile: boolean) {
   const { ring, program } = plan;
   const work = ring.activationBytes + 2 * ring.partialBytes;
   return [
@@ -118,6 +125,7 @@ function constants(plan: Plan, vocab: number, event: number) {
     ...capitalized("kControl", ControlWord),
     ...capitalized("kStatus", Status),
     ...capitalized("kReport", ReportKind),
+    ...(profile ? profileConstants(plan) : []),
   ];
 }
 
@@ -190,13 +198,17 @@ export function emit(
   const memory = layoutMemory(plan);
   const bodies = renderBodies(plan, table, bodyTable, vocab);
   const { runStart, runs, words, deltas } = tables(plan, bodies, memory);
-  const device = Object.fromEntries(deviceFiles.map((n) => [n, deviceText(`${n}.cuh`).trim()]));
+  const { profile = false } = options;
+  const device = Object.fromEntries(
+    deviceFiles.map((name) => [name, deviceText(`${name}.cuh`, profile).trim()]),
+  );
   const launch = launchOf(plan, target);
   const source = render(deviceText("kernel.cu.njk"), {
     ...device,
     title: `${plan.program.name.replace(/[^\w.-]/g, "_")} for ${plan.machine.sms} SMs`,
-    params: paramsAsC(),
-    constants: constants(plan, vocab, event),
+    profile: profile ? deviceText("profile.cuh").trim() : "",
+    params: paramsAsC(profile),
+    constants: constants(plan, vocab, event, profile),
     streamBase: initializer(memory.streamBase),
     tileChunks: initializer(bodies.bodies.map((b) => b.tileChunks)),
     chunkBytes: initializer(bodies.bodies.map((b) => b.chunkBytes)),
@@ -206,7 +218,9 @@ export function emit(
     deltas: initializer(deltas),
     bodies: bodies.bodies,
   });
-  return { source, manifest: manifestOf(plan, memory, launch, target, vocab) };
+  const manifest = manifestOf(plan, memory, launch, target, vocab);
+  const profiled = { params: profiledParams, profile: profileLayout(plan) };
+  return { source, manifest: profile ? { ...manifest, ...profiled } : manifest };
 }
 
 function manifestOf(

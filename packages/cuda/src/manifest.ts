@@ -22,43 +22,53 @@ const paramBytes = { ptr: 8, u64: 8, f64: 8, u32: 4, i32: 4, f32: 4 } as const s
 /** Number of EOS ids that a launch can carry. */
 export const maxEosIds = 8;
 
+type ParamSpec = readonly (readonly [name: string, type: ParamType, count: number, doc: string])[];
+
 /**
  * `struct Params`, passed by value to the decode kernel. Eight-byte fields come first, so that no
  * padding is needed.
  */
-const paramSpec: readonly (readonly [name: string, type: ParamType, count: number, doc: string])[] =
-  [
-    ["stream", "ptr", 1, "packed weights"],
-    ["resident", "ptr", 1, "gains, biases, embedding tables"],
-    ["scratch", "ptr", 1, "activations"],
-    ["kv", "ptr", 1, "KV pools of all states"],
-    ["pageTable", "ptr", 1, "i32 [pages]: physical page of each logical page"],
-    ["events", "ptr", 1, "counters, zero before every launch"],
-    ["steps", "ptr", 1, "two step descriptors, zero before every launch"],
-    ["prompt", "ptr", 1, "i32 [promptCount] token ids"],
-    ["control", "ptr", 1, "host-mapped words, see `ControlWord`"],
-    ["tokens", "ptr", 1, "host-mapped i32 [maxNew]: generated ids"],
-    ["stamps", "ptr", 1, "u64 [stampCount]: globaltimer at the end of each step, ns; may be 0"],
-    ["logitsLog", "ptr", 1, "f32 [logitsSteps, vocab]: last row's logits of each step; may be 0"],
-    ["seed", "u64", 1, "Philox key"],
-    ["watchdogNanos", "u64", 1, "a wait longer than this ends the kernel with a report"],
-    ["topP", "f64", 1, "1: off"],
-    ["promptCount", "u32", 1, ""],
-    ["promptChunk", "u32", 1, "prompt tokens per step, 1 .. maxTokens"],
-    ["startPosition", "u32", 1, "position of the prompt's first token"],
-    ["maxNew", "u32", 1, "tokens to generate at most"],
-    ["stampCount", "u32", 1, ""],
-    ["logitsSteps", "u32", 1, ""],
-    ["eosCount", "u32", 1, ""],
-    ["eos", "i32", maxEosIds, ""],
-    ["topK", "u32", 1, "0: off"],
-    ["temperature", "f32", 1, "0: greedy"],
-  ];
+const paramSpec: ParamSpec = [
+  ["stream", "ptr", 1, "packed weights"],
+  ["resident", "ptr", 1, "gains, biases, embedding tables"],
+  ["scratch", "ptr", 1, "activations"],
+  ["kv", "ptr", 1, "KV pools of all states"],
+  ["pageTable", "ptr", 1, "i32 [pages]: physical page of each logical page"],
+  ["events", "ptr", 1, "counters, zero before every launch"],
+  ["steps", "ptr", 1, "two step descriptors, zero before every launch"],
+  ["prompt", "ptr", 1, "i32 [promptCount] token ids"],
+  ["control", "ptr", 1, "host-mapped words, see `ControlWord`"],
+  ["tokens", "ptr", 1, "host-mapped i32 [maxNew]: generated ids"],
+  ["stamps", "ptr", 1, "u64 [stampCount]: globaltimer at the end of each step, ns; may be 0"],
+  ["logitsLog", "ptr", 1, "f32 [logitsSteps, vocab]: last row's logits of each step; may be 0"],
+  ["seed", "u64", 1, "Philox key"],
+  ["watchdogNanos", "u64", 1, "a wait longer than this ends the kernel with a report"],
+  ["topP", "f64", 1, "1: off"],
+  ["promptCount", "u32", 1, ""],
+  ["promptChunk", "u32", 1, "prompt tokens per step, 1 .. maxTokens"],
+  ["startPosition", "u32", 1, "position of the prompt's first token"],
+  ["maxNew", "u32", 1, "tokens to generate at most"],
+  ["stampCount", "u32", 1, ""],
+  ["logitsSteps", "u32", 1, ""],
+  ["eosCount", "u32", 1, ""],
+  ["eos", "i32", maxEosIds, ""],
+  ["topK", "u32", 1, "0: off"],
+  ["temperature", "f32", 1, "0: greedy"],
+];
+
+/** More of them in a kernel that profiles itself, behind the others. */
+const profileSpec: ParamSpec = [
+  ["profile", "ptr", 1, "u64 [profileSteps, SMs, records, words]: times, zero before the launch"],
+  ["profileFull", "ptr", 1, "u64 [SMs, profileFullCount, 2]: when the ring was full; zero before"],
+  ["profileFirst", "u32", 1, "the first step whose times are kept"],
+  ["profileSteps", "u32", 1, "0: none"],
+  ["profileFullCount", "u32", 1, ""],
+];
 
 /** Lays the parameters out as a C compiler does. */
-function layoutParams(): { fields: readonly ParamField[]; bytes: number } {
+function layoutParams(spec: ParamSpec): { fields: readonly ParamField[]; bytes: number } {
   let offset = 0;
-  const fields = paramSpec.map(([name, type, count]): ParamField => {
+  const fields = spec.map(([name, type, count]): ParamField => {
     const size = paramBytes[type];
     offset = Math.ceil(offset / size) * size;
     const field = { name, type, offset, count };
@@ -68,7 +78,9 @@ function layoutParams(): { fields: readonly ParamField[]; bytes: number } {
   return { fields, bytes: Math.ceil(offset / 8) * 8 };
 }
 
-export const kernelParams = layoutParams();
+export const kernelParams = layoutParams(paramSpec);
+/** Those of a kernel that profiles itself. */
+export const profiledParams = layoutParams([...paramSpec, ...profileSpec]);
 
 const cTypes = {
   ptr: "u8*",
@@ -80,8 +92,8 @@ const cTypes = {
 } as const satisfies Record<ParamType, string>;
 
 /** The same struct as C text. */
-export function paramsAsC(): string {
-  const lines = paramSpec.map(([name, type, count, doc]) => {
+export function paramsAsC(profile = false): string {
+  const lines = [...paramSpec, ...(profile ? profileSpec : [])].map(([name, type, count, doc]) => {
     const array = count > 1 ? `[${count}]` : "";
     const comment = doc === "" ? "" : `  // ${doc}`;
     return `  ${cTypes[type]} ${name}${array};${comment}`;
@@ -202,6 +214,44 @@ export interface Manifest {
   readonly ops: readonly { readonly kind: string; readonly scope: string; readonly site: string }[];
   /** Streamed bytes per step, all SMs. */
   readonly streamedBytesPerStep: number;
+  /** Only of a kernel that profiles itself. */
+  readonly profile?: ProfileLayout;
+}
+
+/**
+ * Words of a profile's record: times by %globaltimer in nanoseconds, 0 where there is none, but
+ * `stalled`, which is a sum. Record 0 of an SM is its step (start: ready for the step gate; ready:
+ * the gate is open), record 1 + i its instruction i.
+ */
+export const ProfileMark = {
+  /** The instruction begins. */
+  start: 0,
+  /** All it depends on is there. */
+  ready: 1,
+  /** Its first chunk is asked for: what is done once before has been done. */
+  asked: 2,
+  /** Its first chunk is there. */
+  data: 3,
+  /** Its last chunk has been used. */
+  consumed: 4,
+  /** Its signals are out. */
+  end: 5,
+  /** Nanoseconds that the first consumer warp waited for chunks after the first. */
+  stalled: 6,
+} as const;
+
+/** u64 words of a record. */
+export const profileWords = 8;
+
+/** A wait for a free stage that is shorter is not logged: two ticks of an H200's %globaltimer. */
+export const profileShortestNanos = 64;
+
+/** What a profile's records are of. */
+export interface ProfileLayout {
+  /** Records of an SM and step: one more than the most instructions of an SM. */
+  readonly records: number;
+  /** Per SM, its instructions: op, tileLo, tileHi and streamed bytes of each in turn. */
+  readonly tasks: readonly (readonly number[])[];
 }
 
 /**

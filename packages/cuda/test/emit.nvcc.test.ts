@@ -17,6 +17,7 @@ const jobs: readonly Job[] = [
   ...targets.map(({ name }) => jobOf("every op", everyOp(), name)),
   jobOf("linears", linears(), "sm_90a"),
   jobOf("Qwen3-8B", programOf(realConfigs["Qwen3-8B"]), "sm_90a"),
+  jobOf("every op, profiled", everyOp(), "sm_90a", true),
   ...attentionForms.map((form) =>
     jobOf(`attention ${form.headDim}`, attentions([form]), "sm_90a")),
 ];

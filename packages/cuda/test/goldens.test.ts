@@ -6,6 +6,7 @@ import { modelFromConfig } from "@mpk/models";
 import { semanticsTable, scheduleTable } from "@mpk/ops";
 import { plan, virtual } from "@mpk/schedule";
 import { expect, test } from "vitest";
+import { deviceText } from "../src/emit.ts";
 import { findTarget } from "../src/index.ts";
 import { emitReal } from "./emitted/decoders.ts";
 
@@ -45,7 +46,7 @@ function planPart(program: Program, target: string): string {
   const folder = new URL("../src/device/", import.meta.url);
   const headers = readdirSync(folder).filter((name) => name.endsWith(".cuh"));
   return headers.reduce((rest, name) => {
-    const text = readFileSync(new URL(name, folder), "utf8").trim();
+    const text = deviceText(name).trim();
     return rest.replace(text, () => `// [${name}]`);
   }, source);
 }

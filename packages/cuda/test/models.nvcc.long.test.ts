@@ -20,6 +20,8 @@ const jobs: readonly Job[] = [
     jobOf(`${name} one token a step`, programOf(config, 1), "sm_90a")),
   ...[smallOps(), linears(), everyOp()].flatMap((program) =>
     names.map((target) => jobOf(program.name, program, target))),
+  ...names.map((target) => jobOf("every op, profiled", everyOp(), target, true)),
+  ...real.map(([name, config]) => jobOf(`${name}, profiled`, programOf(config), "sm_90a", true)),
   ...attentionForms.flatMap((form) =>
     ["sm_80", "sm_90a", "sm_120"].map((target) =>
       jobOf(`attention ${form.headDim}`, attentions([form], 8), target))),

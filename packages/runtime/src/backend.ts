@@ -1,5 +1,6 @@
 /** @file What a device must do for a session: run one prompt at a time, tokens as they come. */
 import type { Sampling } from "@mpk/ir";
+import type { Profile, ProfileWanted } from "./profile.ts";
 
 /** Which logits to keep: the row after the last prompt token, or that of every step. */
 export type LogitsWanted = "none" | "lastPrompt" | "all";
@@ -14,6 +15,10 @@ export interface Launch {
   readonly logits: LogitsWanted;
   /** Keep the time of every step. */
   readonly stamps: boolean;
+  /** Keep the times of every instruction of these steps. */
+  readonly profile?: ProfileWanted;
+  /** Position of the prompt's first token; the cache's rows before it are as they are. */
+  readonly startPosition: number;
   /** When it aborts, the device stops after the current step, cleanly. */
   readonly signal: AbortSignal;
 }
@@ -33,6 +38,8 @@ export interface Summary {
   readonly logits: readonly Float32Array[];
   /** With `stamps` on a GPU: nanoseconds at the end of each step, by the GPU's clock. */
   readonly stampNanos: readonly bigint[];
+  /** With `profile`. */
+  readonly profile?: Profile;
 }
 
 /** An open device with the model's weights on it. */
@@ -42,6 +49,8 @@ export interface DeviceBackend {
   readonly name: string;
   /** One launch at a time. Yields each token; returning early stops the device cleanly. */
   run(launch: Launch): AsyncGenerator<number, Summary, void>;
+  /** Fills the KV cache with reproducible random rows, as if tokens had been read. */
+  fillCache?(seed: bigint): Promise<void>;
   close(): Promise<void>;
 }
 

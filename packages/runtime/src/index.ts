@@ -10,6 +10,7 @@ export * from "./cuda/device.ts";
 export * from "./cuda/nvrtc.ts";
 export * from "./cuda/cache.ts";
 export * from "./backend.ts";
+export * from "./profile.ts";
 export * from "./session.ts";
 export * from "./json.ts";
 export { loadNative, type Native } from "./native.ts";

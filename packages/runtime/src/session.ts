@@ -2,6 +2,7 @@
 import type { Sampling } from "@mpk/ir";
 import type { DeviceBackend, Launch, LogitsWanted, Summary } from "./backend.ts";
 import { inputError } from "./errors.ts";
+import type { ProfileWanted } from "./profile.ts";
 
 export interface GenerateRequest {
   readonly promptIds: readonly number[];
@@ -13,6 +14,13 @@ export interface GenerateRequest {
   readonly eosIds?: readonly number[];
   readonly logits?: LogitsWanted;
   readonly stamps?: boolean;
+  /** Keep the times of every instruction; the model must have been opened with `profile`. */
+  readonly profile?: ProfileWanted;
+  /**
+   * Position of the prompt's first token; default 0. The cache's rows before it are what they are:
+   * of the generation before, or `fillCache`'s. For measuring at long contexts without reading one.
+   */
+  readonly startPosition?: number;
   /** Ends the iteration after the current step; the device stays usable. */
   readonly signal?: AbortSignal;
 }
@@ -33,11 +41,13 @@ export interface Session extends AsyncDisposable {
   readonly limits: SessionLimits;
   readonly eosIds: readonly number[];
   /**
-   * Generates token ids after a prompt, from position 0.
+   * Generates token ids after a prompt, from position 0 unless told otherwise.
    * @throws MpkError (input) for ids outside the vocabulary, a prompt longer than the context,
    *   sampling out of range, or a generation that is still running.
    */
   generate(request: GenerateRequest): Generation;
+  /** Fills the KV cache with reproducible random rows. @throws MpkError (input): not on a GPU. */
+  fillCache(seed: bigint): Promise<void>;
   close(): Promise<void>;
 }
 
@@ -88,8 +98,16 @@ export function sessionOver(
     closed = true;
     await backend.close();
   };
+  const fillCache = async (seed: bigint) => {
+    if (backend.fillCache === undefined) throw inputError(
+      `${backend.name} cannot fill its cache at random`, "run on a GPU, or start at position 0",
+    );
+    await backend.fillCache(seed);
+  };
   const { kind, name } = backend;
-  return { device: { kind, name }, limits, eosIds, generate, close, [Symbol.asyncDispose]: close };
+  return {
+    device: { kind, name }, limits, eosIds, generate, fillCache, close, [Symbol.asyncDispose]: close,
+  };
 }
 
 function checkRequest(
@@ -97,9 +115,12 @@ function checkRequest(
   limits: SessionLimits,
   eosIds: readonly number[],
 ): Launch {
-  const { promptIds, signal = new AbortController().signal } = request;
-  checkPrompt(promptIds, limits);
-  const room = limits.maxContext - promptIds.length;
+  const { promptIds, signal = new AbortController().signal, startPosition = 0 } = request;
+  if (!Number.isInteger(startPosition) || startPosition < 0) {
+    throw inputError(`startPosition is ${startPosition}`, "give a whole number from 0");
+  }
+  checkPrompt(promptIds, startPosition, limits);
+  const room = limits.maxContext - startPosition - promptIds.length;
   const { maxTokens = room } = request;
   if (!Number.isInteger(maxTokens) || maxTokens < 1) {
     throw inputError(`maxTokens is ${maxTokens}, expected a whole number from 1`, "ask for one");
@@ -111,11 +132,27 @@ function checkRequest(
     eosIds: request.eosIds ?? eosIds,
     logits: request.logits ?? "none",
     stamps: request.stamps ?? false,
+    ...(request.profile === undefined ? {} : { profile: checkProfile(request.profile) }),
+    startPosition,
     signal,
   });
 }
 
-function checkPrompt(promptIds: readonly number[], limits: SessionLimits): void {
+function checkProfile(wanted: ProfileWanted): ProfileWanted {
+  const { firstStep, steps } = wanted;
+  if (Number.isInteger(firstStep) && firstStep >= 0 && Number.isInteger(steps) && steps >= 1) {
+    return wanted;
+  }
+  throw inputError(
+    `profile asks for ${steps} steps from step ${firstStep}`, "give whole numbers, at least 1 step",
+  );
+}
+
+function checkPrompt(
+  promptIds: readonly number[],
+  startPosition: number,
+  limits: SessionLimits,
+): void {
   if (promptIds.length === 0) {
     throw inputError("the prompt is empty", "give at least one token, such as the BOS token");
   }
@@ -126,9 +163,10 @@ function checkPrompt(promptIds: readonly number[], limits: SessionLimits): void 
       "does the tokenizer belong to this model?",
     );
   }
-  if (promptIds.length >= limits.maxContext) {
+  if (startPosition + promptIds.length >= limits.maxContext) {
+    const from = startPosition === 0 ? "" : ` from position ${startPosition} on`;
     throw inputError(
-      `the prompt has ${promptIds.length} tokens, the context holds ${limits.maxContext} ` +
+      `the prompt has ${promptIds.length} tokens${from}, the context holds ${limits.maxContext} ` +
         "with at least one generated token",
       "shorten the prompt, or compile with a larger --max-context",
     );

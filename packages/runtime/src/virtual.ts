@@ -4,7 +4,7 @@ import type { Precision, Tensor, WeightData, WeightSource } from "@mpk/ir";
 import { createVirtualGpu, type Plan, type ScheduleTable, type VirtualGpu } from "@mpk/schedule";
 import { turn, type DeviceBackend, type Finish, type Launch, type Summary } from "./backend.ts";
 import { requireWeightDType, toBf16Words, toFloat32 } from "./convert.ts";
-import { environmentError } from "./errors.ts";
+import { environmentError, inputError } from "./errors.ts";
 import type { Weights } from "./weights.ts";
 
 export interface VirtualOptions {
@@ -80,6 +80,7 @@ async function* run(
   plan: Plan,
   launch: Launch,
 ): AsyncGenerator<number, Summary, void> {
+  refuse(launch);
   gpu.reset();
   const start = performance.now();
   const logits: Float32Array[] = [];
@@ -116,6 +117,13 @@ async function* run(
     logits,
     stampNanos: [],
   };
+}
+
+/** What needs a kernel. */
+function refuse({ profile, startPosition }: Launch): void {
+  const what = profile !== undefined ? "keeps no profile" : "starts at position 0 only";
+  if (profile === undefined && startPosition === 0) return;
+  throw inputError(`the virtual GPU ${what}`, "run on a GPU");
 }
 
 const wants = ({ logits }: Launch, kept: number): boolean =>

@@ -4,7 +4,7 @@ import { chmodSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:f
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import {
-  ControlWord, kernelParams, type Manifest, paramsAsC, type TensorPart,
+  ControlWord, type Manifest, paramsAsC, profiledParams, profileWords, type TensorPart,
 } from "@mpk/cuda/manifest";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { findHostCompiler } from "../../../scripts/tiers.ts";
@@ -30,7 +30,7 @@ const manifest: Manifest = {
   target: "sm_90a",
   entries: { decode: "mpk_decode", pack: "mpk_pack" },
   launch: { blocks: 132, threads: 288, sharedBytes: 100_000, packThreads: 256 },
-  params: kernelParams,
+  params: profiledParams,
   memory: {
     streamBytes: 512, residentBytes: 48, scratchBytes: 1024, kvBytes: 65_536, eventBytes: 128,
     stepBytes: 128, pages: 4,
@@ -45,6 +45,7 @@ const manifest: Manifest = {
   resident: [{ value: "gain", offsetBytes: 0, bytes: 48, parts: [gain] }],
   ops: [{ kind: "linear", scope: "layers.0.mlp", site: "model.ts:9:3" }],
   streamedBytesPerStep: 512,
+  profile: { records: 2, tasks: Array.from({ length: 132 }, (_, sm) => [0, sm, sm + 1, 8192]) },
 };
 
 /** The kernel's checksum: what arrived, and in which order. */
@@ -84,13 +85,14 @@ const constants = () => ({
   kControlSteps: ControlWord.steps,
   kControlReportKind: ControlWord.reportKind,
   kVocab: vocab,
+  kProfileStepWords: 132 * 2 * profileWords,
   kStreamBytes: manifest.memory.streamBytes,
   kResidentBytes: manifest.memory.residentBytes,
 });
 
 function buildFake(): string {
   const lines = Object.entries(constants()).map(([name, n]) => `const u32 ${name} = ${n};`);
-  writeFileSync(join(dir, "protocol.h"), `${paramsAsC()}\n${lines.join("\n")}\n`);
+  writeFileSync(join(dir, "protocol.h"), `${paramsAsC(true)}\n${lines.join("\n")}\n`);
   const library = join(dir, "libcuda.so.1");
   const source = join(import.meta.dirname, "fake_cuda.cpp");
   const options = ["-std=c++17", "-O1", "-Wall", "-Werror", "-shared", "-fPIC", "-pthread"];
@@ -210,6 +212,47 @@ test("a watchdog's report and a fault are told; after a watchdog the session goe
     message: "the kernel ended with an error: CUDA_ERROR_ILLEGAL_ADDRESS",
   });
   fake.mode(0);
+  await session.close();
+});
+
+test("a profile of the steps asked for comes back, and only then", async () => {
+  const session = await open();
+  const before = fake.liveBytes();
+  const profile = { firstStep: 2, steps: 3 };
+  const run = session.generate({ promptIds: [1, 2], maxTokens: 4, profile });
+  await read(run);
+  const steps = run.summary().profile?.steps ?? [];
+  // Four tokens in four steps: the fifth did not run.
+  expect(steps.map(({ step }) => step)).toEqual([2, 3]);
+  expect(steps[1]?.sms).toHaveLength(132);
+  expect(steps[1]?.sms[131]?.instructions).toMatchObject([
+    { sm: 131, instruction: 0, kind: "linear", layer: 0, tileLo: 131, streamedBytes: 8192 },
+  ]);
+  expect(steps[1]!.sms[0]!.arrived - steps[0]!.sms[0]!.arrived).toBe(10_000);
+  const plain = session.generate({ promptIds: [1], maxTokens: 2 });
+  await read(plain);
+  expect(plain.summary().profile).toBeUndefined();
+  expect(fake.liveBytes()).toBe(before);
+  await session.close();
+  const { profile: _, ...bare } = manifest;
+  const without = sessionOver(
+    await openCuda({ source: "", manifest: bare, weights, env }), { vocab, maxContext: 256 }, [],
+  );
+  await expect(read(without.generate({ promptIds: [1], profile }))).rejects.toMatchObject({
+    category: "input", message: "the kernel was compiled without a profile",
+  });
+  await without.close();
+});
+
+test("a generation may start behind rows that the cache has", async () => {
+  const session = await open();
+  const run = session.generate({ promptIds: [1], startPosition: 250 });
+  expect(await read(run)).toHaveLength(5);
+  expect(run.summary().finish).toBe("contextFull");
+  expect(() => session.generate({ promptIds: [1], startPosition: 255 })).toThrow(
+    /1 tokens from position 255 on, the context holds 256/,
+  );
+  expect(() => session.generate({ promptIds: [1], startPosition: -1 })).toThrow(/startPosition/);
   await session.close();
 });
 

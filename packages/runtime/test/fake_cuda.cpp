@@ -74,6 +74,9 @@ void decode(Params p) {
     i32 token = (i32)((base + made) % kVocab);
     ((i32*)p.tokens)[made] = token;
     if (step < p.stampCount) ((u64*)p.stamps)[step] = 1000 + step;
+    for (u32 i = 0; step - p.profileFirst < p.profileSteps && i < kProfileStepWords; i++) {
+      ((u64*)p.profile)[(step - p.profileFirst) * kProfileStepWords + i] = 10000ull * step + i + 1;
+    }
     for (u32 i = 0; step < p.logitsSteps && i < kVocab; i++) {
       ((float*)p.logitsLog)[step * kVocab + i] = (float)step + (float)i / 1024;
     }

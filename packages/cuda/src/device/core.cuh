@@ -28,6 +28,7 @@ struct Shared {
   Stuck stuck;
   u32 aborted;  // this SM saw a time-out, its own or another's
   u32 leave;    // the launch is over: the producer drains and goes
+  //profile: u32 stalledNanos;  // the current task's waits for later chunks, as thread 0 saw them
 };
 
 static_assert(kConsumerWarps >= 2 && kStages % kConsumerWarps == 0, "see find_crossing, Producer");
@@ -153,6 +154,7 @@ MPK_DEVICE void begin_task(Context& c, const u32* in) {
       u32 epochs = (event & 0x80000000u) ? c.step : c.step + 1;
       wait_event(c, event & 0x7fffffffu, in[kWordFirstWait + 2 * i + 1] * epochs);
     }
+    //profile: mark(c, kMarkReady);
   }
   consumer_barrier();
 }
@@ -165,6 +167,7 @@ MPK_DEVICE void end_task(Context& c, const u32* in) {
     for (u32 i = 0; i < in[kWordSignals]; i++) {
       add_release_gpu(event_counter(*c.params, events[i]), 1);
     }
+    //profile: mark_end(c);
   }
   warp_barrier();  // warp 0 overwrites this instruction next
 }
@@ -191,6 +194,7 @@ MPK_DEVICE u8* stage_of(const Context& c, u32 chunk) {
 }
 // A consumer warp waits for a chunk's bytes.
 MPK_DEVICE bool wait_full(Context& c, u32 chunk) {
+  //profile: const TimedWait timed(c, chunk);
   return wait_barrier(c, &c.shared->full[chunk % kStages], (chunk / kStages) & 1u, kReportStream,
                       chunk);
 }
@@ -211,8 +215,10 @@ MPK_DEVICE u32 start_over(u32 chunk) {
 struct Producer {
   u32 chunk;
   bool leaving;
+  //profile: u32 lap, fullWaits;
 
   MPK_DEVICE bool wait_empty(Context& c, u32 at) {
+    //profile: const FullRing full(c, *this);
     u64* bar = &c.shared->empty[at % kStages];
     u32 parity = ((at / kStages) & 1u) ^ 1u;  // of the lap before
     for (u32 spins = 1; !mbarrier_test(bar, parity); spins++) {

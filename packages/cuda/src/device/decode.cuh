@@ -46,6 +46,7 @@ MPK_DEVICE void produce(Context& c) {
     }
     if (producer.chunk == 0) break;  // this SM streams nothing
     producer.chunk = start_over(producer.chunk);
+    //profile: producer.lap++;
   }
   producer.drain(c);
 }
@@ -98,11 +99,14 @@ MPK_DEVICE void consume(Context& c) {
     cursor.reset(c.sm);
     c.instruction = 0;
     fetch(c, cursor, 0);
+    //profile: if (c.thread == 0) mark_step(c, kMarkStart);
     if (!open_step(c)) return;
+    //profile: if (c.thread == 0) mark_step(c, kMarkReady);
     while (!cursor.done()) {
       const u32* in = c.shared->instruction[c.instruction & 1u];
       cursor.next(in[kWordSize]);
       fetch(c, cursor, (c.instruction + 1) & 1u);
+      //profile: if (c.thread == 0) mark(c, kMarkStart);
       run_body(c, in);
       c.instruction++;
     }
@@ -131,6 +135,7 @@ MPK_KERNEL void __launch_bounds__(kThreads, 1) mpk_decode(const __grid_constant_
     c.shared->aborted = 0;
     c.shared->stuck.rank = 0;
     c.shared->leave = 0;
+    //profile: c.shared->stalledNanos = 0;
   }
   for (u32 i = c.thread; i < kSharedPages && i < kPages; i += block_threads()) {
     c.shared->pages[i] = load_i32(reinterpret_cast<const i32*>(params.pageTable) + i);

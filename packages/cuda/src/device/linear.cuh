@@ -357,6 +357,7 @@ template <class C> MPK_DEVICE void run_linear(Context& c, const u32* in) {
       chunk += total;
     }
     consumer_barrier();
+    //profile: if (c.thread == 0) mark(c, kMarkConsumed);
     finish_group<C>(c, ops, partial + buffer * (kPartialBytes / 4), tile0, tiles, rows,
                     extras);
     buffer ^= 1;

@@ -24,5 +24,5 @@ export const decoderPlans: fc.Arbitrary<Plan> = fc
     return plan(runPasses(program, semanticsTable), scheduleTable, machine, options);
   });
 
-export const emitReal = (made: Plan, target = "sm_90a"): Emitted =>
-  emit(made, scheduleTable, bodyTable, { target });
+export const emitReal = (made: Plan, target = "sm_90a", profile = false): Emitted =>
+  emit(made, scheduleTable, bodyTable, { target, profile });

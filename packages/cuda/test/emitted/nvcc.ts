@@ -24,12 +24,12 @@ export interface Job {
 }
 
 /** A program's source for the usual GPU of a target. */
-export function jobOf(name: string, program: Program, target: string): Job {
-  return jobOfPlan(name, plan(program, scheduleTable, gpus[target]!), target);
+export function jobOf(name: string, program: Program, target: string, profile = false): Job {
+  return jobOfPlan(name, plan(program, scheduleTable, gpus[target]!), target, profile);
 }
 
-export function jobOfPlan(name: string, made: Plan, target: string): Job {
-  return { name, target, source: emitReal(made, target).source };
+export function jobOfPlan(name: string, made: Plan, target: string, profile = false): Job {
+  return { name, target, source: emitReal(made, target, profile).source };
 }
 
 /** What ptxas says of a kernel. */

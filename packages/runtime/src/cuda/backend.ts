@@ -4,6 +4,7 @@ import { turn, type DeviceBackend, type Finish, type Launch, type OnProgress } f
 import type { Summary } from "../backend.ts";
 import { runtimeError } from "../errors.ts";
 import type { Native } from "../native.ts";
+import { readProfile, type Profile } from "../profile.ts";
 import type { Weights } from "../weights.ts";
 import { buildCubin } from "./cache.ts";
 import { openDevice, type Device, type DevicePointer, type Handle } from "./device.ts";
@@ -14,6 +15,7 @@ import type { Environment } from "./libraries.ts";
 import { findCompiler } from "./nvrtc.ts";
 import { checkWeights, packScratchBytes, packWeights } from "./pack.ts";
 import { encodeParams } from "./params.ts";
+import { allocateProfile, clearProfile, profileParams, type ProfileBuffers } from "./profile.ts";
 import { watchdogError } from "./watchdog.ts";
 
 export interface CudaOptions {
@@ -127,6 +129,7 @@ interface RunBuffers {
   readonly stampCount: number;
   readonly logits: DevicePointer;
   readonly logitsSteps: number;
+  readonly profile: ProfileBuffers;
 }
 
 async function* run(r: Resources, launch: Launch): AsyncGenerator<number, Summary, void> {
@@ -145,6 +148,8 @@ async function* run(r: Resources, launch: Launch): AsyncGenerator<number, Summar
     device.freeHost(buffers.tokens);
     device.free(buffers.stamps);
     device.free(buffers.logits);
+    device.free(buffers.profile.times);
+    device.free(buffers.profile.full);
   }
 }
 
@@ -174,6 +179,7 @@ function allocateRun(r: Resources, launch: Launch): RunBuffers {
     stampCount,
     logits: allocate(4 * logitsSteps * manifest.limits.vocab, `logits of ${logitsSteps} steps`),
     logitsSteps,
+    profile: allocateProfile(device, manifest, launch.profile),
   };
 }
 
@@ -182,6 +188,7 @@ function start(r: Resources, launch: Launch, buffers: RunBuffers, control: Uint3
   control.fill(0);
   device.clear(pointers.events, manifest.memory.eventBytes, stream);
   device.clear(pointers.steps, manifest.memory.stepBytes, stream);
+  clearProfile(device, buffers.profile, stream);
   const { temperature, topK, topP, seed } = launch.sampling;
   const params = encodeParams(manifest.params, {
     ...pointers,
@@ -193,7 +200,7 @@ function start(r: Resources, launch: Launch, buffers: RunBuffers, control: Uint3
     watchdogNanos: r.watchdogNanos,
     promptCount: launch.promptIds.length,
     promptChunk: manifest.limits.maxTokens,
-    startPosition: 0,
+    startPosition: launch.startPosition,
     maxNew: launch.maxTokens,
     stampCount: buffers.stampCount,
     logitsSteps: buffers.logitsSteps,
@@ -202,6 +209,7 @@ function start(r: Resources, launch: Launch, buffers: RunBuffers, control: Uint3
     topK,
     temperature,
     topP,
+    ...profileParams(buffers.profile, launch.profile),
   });
   const { blocks, threads, sharedBytes } = manifest.launch;
   device.record(r.events[0], stream);
@@ -255,7 +263,8 @@ function backOff(): (news: boolean) => Promise<void> {
 function finishOf(status: number, launch: Launch, manifest: Manifest): Finish {
   switch (status) {
     case Status.maxNew: {
-      const full = launch.promptIds.length + launch.maxTokens >= manifest.limits.maxContext;
+      const asked = launch.startPosition + launch.promptIds.length + launch.maxTokens;
+      const full = asked >= manifest.limits.maxContext;
       return full ? "contextFull" : "maxTokens";
     }
     case Status.eos:
@@ -299,7 +308,20 @@ async function summarize(
     millis: r.device.elapsedMillis(...r.events),
     logits: Array.from({ length: kept }, (_, i) => logits.slice(i * vocab, (i + 1) * vocab)),
     stampNanos: [...new BigUint64Array(stamps.buffer)],
+    ...(await profileOf(r, launch, buffers.profile)),
   };
+}
+
+async function profileOf(
+  r: Resources,
+  { profile: wanted }: Launch,
+  { times, timesBytes, full, fullBytes }: ProfileBuffers,
+): Promise<{ readonly profile?: Profile }> {
+  const layout = r.manifest.profile;
+  if (wanted === undefined || layout === undefined) return {};
+  const words = new BigUint64Array((await download(r, times, timesBytes)).buffer);
+  const fulls = new BigUint64Array((await download(r, full, fullBytes)).buffer);
+  return { profile: readProfile(r.manifest, layout, wanted, words, fulls) };
 }
 
 /** A copy of device bytes in a buffer of its own. */
