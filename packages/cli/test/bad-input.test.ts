@@ -1,4 +1,5 @@
 /** @file Bad input: the message names the culprit, the exit code says whose turn it is. */
+import { execFileSync } from "node:child_process";
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -91,6 +92,8 @@ test.each<[string, readonly string[], RegExp]>([
   ["no such model", ["verify", join(dir, "nothing")], /nothing: no such file/],
   ["an unknown target", ["compile", good, "--out", dir, "--target", "sm_50"], /"sm_50"/],
   ["too many SMs", ["verify", good, "--sms", "300"], /--sms is 300/],
+  ["a step beyond the kernel's", ["compile", good, "--out", dir, "--max-tokens-per-step", "9"],
+    /--max-tokens-per-step is 9, expected a whole number from 1 to 8/],
   ["an unknown command", ["rnu"], /unknown command 'rnu'/],
 ])("%s", async (_, args, message) => expectRefused(args, message));
 
@@ -104,6 +107,36 @@ test("a model.ts that is broken, or exports something else, is named", async () 
   await expectRefused(write("broken.mjs", "export default ("), /broken.mjs: /);
   await expectRefused(write("plan.json", '{"format": "mpk-plan"}'), /plan.json: /);
   await expectRefused(write("config.json", "{"), /config.json: /);
+});
+
+test("a saved plan is no model, and its shape is decided", async () => {
+  const plan = join(dir, "saved.json");
+  const out = join(dir, "saved");
+  expect((await mpk(["compile", good, "--out", out, "--save-plan", plan])).code).toBe(0);
+  await expectRefused(["compile", plan, "--out", out], /saved.json is a saved plan, not a model/);
+  await expectRefused(["run", plan, "--prompt-ids", "1"], /saved.json is a saved plan, not a model/);
+  for (const flag of ["--sms", "--max-context", "--max-tokens-per-step"]) {
+    await expectRefused(["verify", plan, flag, "4"], new RegExp(`a saved plan: ${flag} cannot`));
+  }
+  await expectRefused(["inspect", plan, "--target", "sm_80"], /a saved plan: --target cannot/);
+});
+
+test("JSON that would hang, overflow or fill memory is refused before it is built", async () => {
+  const at = (name: string, text: string) => {
+    const path = join(dir, name);
+    writeFileSync(path, text);
+    return ["verify", path];
+  };
+  await expectRefused(at("deep.json", "[".repeat(1e6)), /deep.json: nested deeper than 64/);
+  const deepField = `{"hidden_size": ${"[".repeat(1e5)}${"]".repeat(1e5)}}`;
+  await expectRefused(at("field.json", deepField), /field.json: nested deeper than 64/);
+  await expectRefused(at("wide.json", `[${",".repeat(9e6)}]`), /more than 8388608 values/);
+  await expectRefused(at("large.json", " ".repeat(17e6)), /17000000 bytes, at most 16777216/);
+  await expectRefused(at("odd.json", '{"hidden_size": "96"}'),
+    /odd.json: hidden_size: expected a whole number from 1, got "96"/);
+  const pipe = join(dir, "pipe.json");
+  execFileSync("mkfifo", [pipe]);
+  await expectRefused(["verify", pipe], /pipe.json: not a regular file/);
 });
 
 test("a context longer than memory is refused with numbers", async () => {

@@ -1,5 +1,5 @@
 /** @file mpk run on the virtual GPU: text, ids, logits, sampling and Ctrl-C. */
-import { mkdtempSync, rmSync } from "node:fs";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createInterpreter, type WeightData } from "@mpk/ir";
@@ -7,7 +7,7 @@ import { loadModel } from "@mpk/compiler";
 import { semanticsTable } from "@mpk/ops";
 import { openWeights, toBf16Words } from "@mpk/runtime";
 import { afterAll, beforeAll, expect, test } from "vitest";
-import { writeCheckpoint } from "../../compiler/test/checkpoint.ts";
+import { tinyConfig, writeCheckpoint } from "../../compiler/test/checkpoint.ts";
 import { mpk } from "./io.ts";
 
 const dir = mkdtempSync(join(tmpdir(), "mpk-run-"));
@@ -103,6 +103,24 @@ test("the end of the context ends the text, and says so", async () => {
   const got = await runJson("--prompt-ids", "1,2,3", "--max-context", "6", "--no-eos");
   expect(got).toMatchObject({ finish: "contextFull" });
   expect(got.tokens).toHaveLength(3);
+  const text = await run("--prompt-ids", "1,2,3", "--max-context", "6", "--no-eos");
+  expect(text).toMatchObject({ code: 0 });
+  expect(text.err).toBe("the text ends because the context of 6 tokens is full\n");
+});
+
+test("an EOS id outside the vocabulary is told, and the others still end the text", async () => {
+  const config = { ...tinyConfig, eos_token_id: [257, 50_256] };
+  const folder = writeCheckpoint(join(dir, "eos"), { config });
+  const ran = await mpk(
+    ["run", folder, "--device", "virtual", "--prompt-ids", "1", "--max-tokens", "1"],
+  );
+  expect(ran.code).toBe(0);
+  expect(ran.err).toMatch(/^warning: .*config.json: eos_token_id 50256 is outside.*0\.\.258/);
+  writeFileSync(join(folder, "generation_config.json"), '{"eos_token_id": -7}');
+  const other = await mpk(
+    ["run", folder, "--device", "virtual", "--prompt-ids", "1", "--max-tokens", "1"],
+  );
+  expect(other.err).toMatch(/^warning: .*generation_config.json: eos_token_id -7[^\n]*\n$/);
 });
 
 test("Ctrl-C ends the generation after the current token, with exit code 130", async () => {

@@ -2,7 +2,7 @@
 import { emit, type Emitted, type Manifest } from "@mpk/cuda";
 import { runPasses, type Program } from "@mpk/ir";
 import type { ModelLimits } from "@mpk/models";
-import { bodyTable, scheduleTable, semanticsTable } from "@mpk/ops";
+import { bodyTable, mostStepTokens, scheduleTable, semanticsTable } from "@mpk/ops";
 import { inputError, MpkError, runtimeError, turn, type OnProgress } from "@mpk/runtime";
 import { plan as makePlan, verify } from "@mpk/schedule";
 import type { Machine, Plan, VerifyReport } from "@mpk/schedule";
@@ -40,6 +40,8 @@ export interface Compiled {
   readonly vocab: number;
   readonly checkpoint: string | null;
   readonly eosIds: readonly number[];
+  /** What the checkpoint's files say that has no effect, as sentences for the user. */
+  readonly warnings: readonly string[];
 }
 
 /** A Plan that breaks a law: a fault of the compiler, shown with the smallest schedule. */
@@ -110,7 +112,9 @@ export async function compile(
   options: CompileOptions = {},
 ): Promise<Compiled> {
   const target = options.target === undefined ? defaultTarget : options.target;
+  if (target !== null) checkStepTokens("--max-tokens-per-step", options.maxTokens ?? 1);
   const { model, plan, millis: before } = await planModel(source, options);
+  if (target !== null) checkStepTokens("the model's maxTokens", plan.program.limits.maxTokens);
   const { millis, timed, finish } = stopwatch(options.onProgress);
   const verification = await timed("verify", () => verify(plan, scheduleTable));
   if (!verification.ok) throw new VerificationError(verification);
@@ -128,7 +132,17 @@ export async function compile(
     vocab: vocabOf(plan.program),
     checkpoint: model.checkpoint,
     eosIds: model.eosIds,
+    warnings: model.warnings,
   });
+}
+
+/** @throws MpkError (input) naming the option or the model's own limit. */
+function checkStepTokens(who: string, maxTokens: number): void {
+  if (Number.isInteger(maxTokens) && maxTokens >= 1 && maxTokens <= mostStepTokens) return;
+  throw inputError(
+    `${who} is ${maxTokens}, expected a whole number from 1 to ${mostStepTokens}`,
+    "a step of the kernel holds no more; longer prompts take several steps",
+  );
 }
 
 /** Token ids are rows of the table that the ids look up. */

@@ -1,13 +1,14 @@
 /** @file What compiling leaves on disk, and what is read back from there: sources, saved plans. */
-import { closeSync, existsSync, openSync, readFileSync, readSync, statSync } from "node:fs";
 import { emitLauncher } from "@mpk/cuda";
 import { printProgram } from "@mpk/ir";
 import { scheduleTable } from "@mpk/ops";
-import { inputError, kernelResources, messageOf, type KernelResources } from "@mpk/runtime";
+import {
+  inputError, kernelResources, messageOf, MpkError, readBounded, type KernelResources,
+} from "@mpk/runtime";
 import { diffPlans, loadPlan, verify, type Plan, type VerifyReport } from "@mpk/schedule";
 import { planModel, type Compiled, type CompileOptions } from "./compile.ts";
 import { viewPlan, type PlanView } from "./inspect.ts";
-import type { ModelSource } from "./load.ts";
+import { isPlanFile, type ModelSource } from "./load.ts";
 
 /**
  * The files of a compiled model by name: kernel, Manifest, C header and launcher.
@@ -25,25 +26,15 @@ export function compileFiles(compiled: Compiled): Readonly<Record<string, string
   };
 }
 
-const planStart = /^\s*\{\s*"format"\s*:\s*"mpk-plan"/;
-
-/** Whether a path is a saved plan: it says so in its first bytes. */
-function isPlanFile(path: string): boolean {
-  if (!existsSync(path) || !statSync(path).isFile()) return false;
-  const fd = openSync(path, "r");
-  try {
-    const head = Buffer.alloc(64);
-    return planStart.test(head.toString("utf8", 0, readSync(fd, head)));
-  } finally {
-    closeSync(fd);
-  }
-}
+/** Bytes of a saved plan: the largest text that Node holds. An 80-layer plan has a tenth of it. */
+const planBytes = 2 ** 29 - 24;
 
 /** Reads a saved plan as untrusted input. @throws MpkError naming the file. */
 export function readPlan(path: string): Plan {
   try {
-    return loadPlan(readFileSync(path, "utf8"));
+    return loadPlan(new TextDecoder().decode(readBounded(path, planBytes)));
   } catch (error) {
+    if (error instanceof MpkError) throw error;
     throw inputError(
       `${path}: ${messageOf(error)}`,
       "save it again with `mpk compile --save-plan`",
@@ -52,9 +43,22 @@ export function readPlan(path: string): Plan {
   }
 }
 
+/** What a saved plan has decided already. */
+const planFlags = [
+  ["target", "--target"], ["sms", "--sms"], ["machine", "a machine"],
+  ["maxContext", "--max-context"], ["maxTokens", "--max-tokens-per-step"],
+] as const satisfies readonly (readonly [keyof CompileOptions, string])[];
+
 /** The Plan of a saved plan or of a model. */
 async function planOf(source: ModelSource, options: CompileOptions): Promise<Plan> {
-  if (typeof source === "string" && isPlanFile(source)) return readPlan(source);
+  if (typeof source === "string" && isPlanFile(source)) {
+    const given = planFlags.find(([option]) => options[option] !== undefined);
+    if (given === undefined) return readPlan(source);
+    throw inputError(
+      `${source} is a saved plan: ${given[1]} cannot change it`,
+      `leave ${given[1]} out, or name the model that the plan was made from`,
+    );
+  }
   return (await planModel(source, options)).plan;
 }
 

@@ -1,11 +1,11 @@
 /** @file Finds the model in what a user names: a Program, config.json, checkpoint or .ts file. */
-import { existsSync, readFileSync, statSync } from "node:fs";
+import { closeSync, existsSync, readSync, statSync } from "node:fs";
 import { basename, join, resolve } from "node:path";
 import { pathToFileURL } from "node:url";
 import { verifyProgram, type Program } from "@mpk/ir";
-import { buildModel, ConfigError, readConfig, type ModelLimits } from "@mpk/models";
+import { buildModel, ConfigError, readConfig, shown, type ModelLimits } from "@mpk/models";
 import { semanticsTable } from "@mpk/ops";
-import { inputError, messageOf } from "@mpk/runtime";
+import { inputError, jsonLimits, messageOf, openRegular, readJsonFile } from "@mpk/runtime";
 
 /** A Program, or a path to a checkpoint folder, a config.json or a module that exports one. */
 export type ModelSource = Program | string;
@@ -18,6 +18,8 @@ export interface LoadedModel {
   readonly eosIds: readonly number[];
   /** For messages. */
   readonly origin: string;
+  /** What the files say that has no effect, as sentences for the user. */
+  readonly warnings: readonly string[];
 }
 
 const modulePattern = /\.[cm]?[jt]s$/;
@@ -29,7 +31,7 @@ const modulePattern = /\.[cm]?[jt]s$/;
  */
 export async function loadModel(source: ModelSource, limits: ModelLimits): Promise<LoadedModel> {
   if (typeof source !== "string") {
-    return { program: source, checkpoint: null, eosIds: [], origin: source.name };
+    return { program: source, checkpoint: null, eosIds: [], origin: source.name, warnings: [] };
   }
   if (!existsSync(source)) {
     throw inputError(
@@ -39,6 +41,13 @@ export async function loadModel(source: ModelSource, limits: ModelLimits): Promi
   }
   if (statSync(source).isDirectory()) return fromCheckpoint(source, limits);
   if (modulePattern.test(source)) return fromModule(source, limits);
+  if (isPlanFile(source)) {
+    throw inputError(
+      `${source} is a saved plan, not a model`,
+      "name the checkpoint folder, config.json or model.ts that it was made from; " +
+        "`mpk verify` and `mpk inspect` take saved plans",
+    );
+  }
   return fromConfig(source, limits);
 }
 
@@ -51,24 +60,52 @@ function fromCheckpoint(folder: string, limits: ModelLimits): LoadedModel {
     );
   }
   const loaded = fromConfig(config, limits);
-  const eosIds = generationEos(join(folder, "generation_config.json")) ?? loaded.eosIds;
-  return { ...loaded, checkpoint: folder, eosIds };
+  const eos = generationEos(join(folder, "generation_config.json"), loaded.vocab);
+  return { ...loaded, checkpoint: folder, ...eos };
 }
 
-function parseJson(path: string): unknown {
+const planStart = /^\s*\{\s*"format"\s*:\s*"mpk-plan"/;
+
+/** Whether a path is a saved plan: it says so in its first bytes. */
+export function isPlanFile(path: string): boolean {
+  if (!existsSync(path) || !statSync(path).isFile()) return false;
+  const { fd } = openRegular(path);
   try {
-    return JSON.parse(readFileSync(path, "utf8"));
-  } catch (error) {
-    throw inputError(`${path}: ${messageOf(error)}`, "the file must hold JSON", error);
+    const head = Buffer.alloc(64);
+    return planStart.test(head.toString("utf8", 0, readSync(fd, head)));
+  } finally {
+    closeSync(fd);
   }
 }
 
-function fromConfig(path: string, limits: ModelLimits): LoadedModel {
-  const json = parseJson(path);
+const readConfigFile = (path: string): unknown => readJsonFile(path, jsonLimits.configBytes);
+
+/** Ids that can come up, and a warning for those that cannot: `generate` goes on past them. */
+function knownEos(path: string, given: readonly number[], vocab: number) {
+  const eosIds = given.filter((id) => id >= 0 && id < vocab);
+  const unknown = given.filter((id) => !eosIds.includes(id));
+  const warnings = unknown.map(
+    (id) =>
+      `${path}: eos_token_id ${id} is outside the vocabulary 0..${vocab - 1}: it never ends a text`,
+  );
+  return { eosIds, warnings };
+}
+
+/** The ids that a field holds, one or a list; null where it is neither. */
+function idsIn(field: unknown): readonly number[] | null {
+  const ids: unknown[] = Array.isArray(field) ? field : [field];
+  return ids.every((id): id is number => Number.isInteger(id)) ? ids : null;
+}
+
+function fromConfig(path: string, limits: ModelLimits): LoadedModel & { readonly vocab: number } {
+  const json = readConfigFile(path);
   try {
     const config = readConfig(json);
     const program = buildModel(config, limits);
-    return { program, checkpoint: null, eosIds: config.eosTokenIds, origin: path };
+    const { vocabSize: vocab, eosTokenIds } = config;
+    const given = typeof json === "object" && json !== null ? Reflect.get(json, "eos_token_id") : [];
+    const { warnings } = knownEos(path, idsIn(given) ?? [], vocab);
+    return { program, checkpoint: null, eosIds: eosTokenIds, origin: path, warnings, vocab };
   } catch (error) {
     if (!(error instanceof ConfigError)) throw error;
     const text = error.message.replace(/^config\.json: /, "");
@@ -79,16 +116,17 @@ function fromConfig(path: string, limits: ModelLimits): LoadedModel {
 }
 
 /** generation_config.json says more than config.json, as in Hugging Face's generate(). */
-function generationEos(path: string): readonly number[] | null {
-  if (!existsSync(path)) return null;
-  const json = parseJson(path);
-  if (typeof json !== "object" || json === null || !("eos_token_id" in json)) return null;
-  const ids = [json.eos_token_id].flat();
-  const whole = ids.filter((id): id is number => Number.isInteger(id) && Number(id) >= 0);
-  if (whole.length === ids.length) return whole;
+function generationEos(path: string, vocab: number) {
+  if (!existsSync(path)) return {};
+  const json = readConfigFile(path);
+  if (typeof json !== "object" || json === null || !("eos_token_id" in json)) return {};
+  // Null says nothing, as if it were not there.
+  if (json.eos_token_id === null) return {};
+  const ids = idsIn(json.eos_token_id);
+  if (ids !== null) return knownEos(path, ids, vocab);
   throw inputError(
-    `${path}: eos_token_id is ${JSON.stringify(json.eos_token_id)}`,
-    "give a token id or a list of them",
+    `${path}: eos_token_id: expected a token id or a list of them, got ${shown(json.eos_token_id)}`,
+    "take the file as published with the checkpoint",
   );
 }
 
@@ -106,7 +144,7 @@ async function fromModule(path: string, limits: ModelLimits): Promise<LoadedMode
   if (first !== undefined) {
     throw inputError(`${path}: ${first.message}`, "build the Program with defineModel");
   }
-  return { program, checkpoint: null, eosIds: [], origin: path };
+  return { program, checkpoint: null, eosIds: [], origin: path, warnings: [] };
 }
 
 async function importModule(path: string): Promise<Record<string, unknown>> {

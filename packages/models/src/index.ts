@@ -1,7 +1,7 @@
 /** @file Public surface: Llama, Qwen and Mistral from a Hugging Face config.json. */
 export { families, readConfig } from "./config.ts";
 export type { CheckpointDType, ModelConfig } from "./config.ts";
-export { ConfigError } from "./errors.ts";
+export { ConfigError, shown } from "./errors.ts";
 export type { Family, FamilyDefaults, FamilyTraits } from "./family.ts";
 export { buildModel, modelFromConfig } from "./model.ts";
 export type { ModelLimits } from "./model.ts";

@@ -157,11 +157,11 @@ describe("readConfig refuses", () => {
     ["architectures", config({}, "GPT2LMHeadModel"), /unknown .* "GPT2LMHeadModel".*Qwen3/],
     ["model_type", config({ model_type: "qwen2" }), /architectures says Llama.*"llama"/],
     ["model_type", { ...sizes, model_type: "bert" }, /unknown model "bert"/],
-    ["hidden_size", config({ hidden_size: "96" }), /expected number.*"96"/],
+    ["hidden_size", config({ hidden_size: "96" }), /expected a whole number from 1, got "96"/],
     ["vocab_size", config({ vocab_size: 0 }), /vocab_size.*0/],
     ["hidden_size", config({ hidden_size: undefined }), /is missing.*default of 4096.*add it/],
     ["num_hidden_layers", config({ num_hidden_layers: undefined }), /is missing/],
-    ["num_hidden_layers", config({ num_hidden_layers: null }), /found null/],
+    ["num_hidden_layers", config({ num_hidden_layers: null }), /a whole number from 1, got null/],
     ["num_key_value_heads", config({ num_key_value_heads: 4 }), /is 4, .*not divide the 6/],
     ["num_key_value_heads", config({ num_key_value_heads: undefined }, "MistralForCausalLM"),
       /is 8 \(left out: mistral's default\)/],
@@ -191,6 +191,21 @@ describe("readConfig refuses", () => {
     expect(error.field).toBe(field);
     expect(error.message).toContain(field);
     expect(error.message).toMatch(text);
+  });
+
+  it("any field of any other type, in our words", () => {
+    const fields = Object.keys(config({
+      rope_scaling: {}, layer_types: [], head_dim: 1, bos_token_id: 1, eos_token_id: 1, dtype: "",
+      architectures: [], model_type: "", hidden_act: "", tie_word_embeddings: true,
+    }));
+    fc.assert(fc.property(fc.constantFrom(...fields), fc.jsonValue(), (field, value) => {
+      try {
+        readConfig(config({ [field]: value }));
+      } catch (error) {
+        expect(error).toBeInstanceOf(ConfigError);
+        expect((error as Error).message).not.toMatch(/invalid|too (small|big)|unrecognized|NaN/i);
+      }
+    }), { numRuns: 500 });
   });
 
   it("anything that is not an object", () => {

@@ -2,6 +2,8 @@
 import type { BodyTable, OpBody } from "@mpk/cuda";
 import { opTable } from "./table.ts";
 
+export { mostStepTokens } from "./ops/linear/body.ts";
+
 /** Bodies by op name; views have none. */
 export const bodyTable: BodyTable = new Map(
   opTable.flatMap(({ semantics, body }): [string, OpBody<never>][] =>

@@ -12,6 +12,7 @@ export * from "./cuda/cache.ts";
 export * from "./backend.ts";
 export * from "./profile.ts";
 export * from "./session.ts";
+export * from "./files.ts";
 export * from "./json.ts";
 export { loadNative, type Native } from "./native.ts";
 export { openVirtual, type VirtualOptions } from "./virtual.ts";

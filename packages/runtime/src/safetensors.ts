@@ -1,8 +1,10 @@
 /** @file Reads safetensors files as untrusted input; the tensors' bytes stay on disk, mapped. */
-import { closeSync, openSync, readSync, statSync } from "node:fs";
+import { closeSync, readSync } from "node:fs";
 import { z } from "zod";
 import { storedBits, type StoredDType } from "./convert.ts";
-import { inputError, messageOf } from "./errors.ts";
+import { inputError } from "./errors.ts";
+import { openRegular } from "./files.ts";
+import { issueText, parseJson, want } from "./json.ts";
 import { mapFile } from "./native.ts";
 
 /** One tensor of a file. Its bytes are little-endian, row-major. */
@@ -27,11 +29,23 @@ export interface SafetensorsFile {
 const maxHeaderBytes = 100_000_000;
 const damagedFix = "download the file again, or save it again with safetensors";
 
-const entrySchema = z.strictObject({
-  dtype: z.enum(Object.keys(storedBits) as [StoredDType, ...StoredDType[]]),
-  shape: z.array(z.int().nonnegative()),
-  data_offsets: z.tuple([z.int().nonnegative(), z.int().nonnegative()]),
+/** Beyond every published checkpoint, and what bounds the memory that a header can cost. */
+export const safetensorsLimits = Object.freeze({
+  headerBytes: maxHeaderBytes,
+  tensors: 2 ** 18,
+  nameBytes: 1024,
+  dims: 16,
 });
+
+const sizes = want("a list of whole numbers from 0");
+const count = z.int(sizes).nonnegative(sizes);
+const dtypeNames = Object.keys(storedBits) as [StoredDType, ...StoredDType[]];
+const { dims } = safetensorsLimits;
+const entrySchema = z.strictObject({
+  dtype: z.enum(dtypeNames, want(`one of ${dtypeNames.join(", ")}`)),
+  shape: z.array(count, sizes).max(dims, want(`at most ${dims} dims`)),
+  data_offsets: z.tuple([count, count], want("two whole numbers from 0")),
+}, want("an object of exactly dtype, shape and data_offsets"));
 
 /** A tensor's place, in bytes from the start of the file. */
 interface Entry {
@@ -52,8 +66,10 @@ export async function openSafetensors(
   path: string,
   map: typeof mapFile = mapFile,
 ): Promise<SafetensorsFile> {
-  const size = fileSize(path);
-  const fd = openSync(path, "r");
+  const { fd, bytes: size } = openRegular(
+    path,
+    "check the path; a checkpoint directory holds model.safetensors or an index and its shards",
+  );
   const { header, mapped } = await readAndMap(path, fd, size, map);
   const bytesAt = mapped === null
     ? (offset: number, length: number) => readExactly(path, fd, offset, length)
@@ -76,18 +92,6 @@ async function readAndMap(path: string, fd: number, size: number, map: typeof ma
   } catch (error) {
     closeSync(fd);
     throw error;
-  }
-}
-
-function fileSize(path: string): number {
-  try {
-    return statSync(path).size;
-  } catch (error) {
-    throw inputError(
-      `${path}: cannot be read: ${messageOf(error)}`,
-      "check the path; a checkpoint directory holds model.safetensors or an index and its shards",
-      error,
-    );
   }
 }
 
@@ -153,14 +157,24 @@ function readHeader(path: string, fd: number, size: number) {
 }
 
 function parseHeader(path: string, bytes: Uint8Array): object {
-  let parsed: unknown;
-  try {
-    parsed = JSON.parse(new TextDecoder("utf-8", { fatal: true }).decode(bytes));
-  } catch (error) {
-    throw inputError(`${path}: the header is not JSON: ${messageOf(error)}`, damagedFix, error);
-  }
+  const parsed = parseJson(bytes, `${path}: the header`, damagedFix);
   if (typeof parsed !== "object" || parsed === null || Array.isArray(parsed)) {
     throw inputError(`${path}: the header is not a JSON object`, damagedFix);
+  }
+  const { tensors, nameBytes } = safetensorsLimits;
+  const names = Object.keys(parsed);
+  if (names.length > tensors) {
+    throw inputError(
+      `${path}: the header names ${names.length} tensors, at most ${tensors} are read`, damagedFix,
+    );
+  }
+  const long = names.find((name) => Buffer.byteLength(name) > nameBytes);
+  if (long !== undefined) {
+    throw inputError(
+      `${path}: a tensor's name has ${Buffer.byteLength(long)} bytes, at most ${nameBytes} are ` +
+        `read: ${JSON.stringify(long.slice(0, 40))}...`,
+      damagedFix,
+    );
   }
   return parsed;
 }
@@ -182,9 +196,7 @@ function parseEntry(
   if (name === "") throw inputError(`${path}: a tensor has an empty name`, damagedFix);
   const parsed = entrySchema.safeParse(value);
   if (!parsed.success) {
-    const issue = parsed.error.issues[0];
-    const field = issue?.path.length ? `${issue.path.join(".")}: ` : "";
-    throw inputError(`${where}: ${field}${issue?.message ?? "malformed entry"}`, damagedFix);
+    throw inputError(`${where}: ${issueText(parsed.error)}`, damagedFix);
   }
   const { dtype, shape, data_offsets: [lo, hi] } = parsed.data;
   const bits = shape.reduce((product, dim) => product * dim, storedBits[dtype]);

@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { Tokenizer as HuggingFace } from "@huggingface/tokenizers";
 import { z } from "zod";
 import { inputError, messageOf } from "./errors.ts";
-import { readJson } from "./json.ts";
+import { jsonLimits, readJson, want } from "./json.ts";
 
 /** Turns ids into text while they arrive. */
 export interface TextStream {
@@ -23,7 +23,7 @@ export interface Tokenizer {
   idOf(token: string): number | undefined;
 }
 
-const anyObject = z.record(z.string(), z.unknown());
+const anyObject = z.record(z.string(), z.unknown(), want("an object in braces"));
 
 /**
  * The tokenizer of a checkpoint directory, or null where it has no tokenizer.json.
@@ -33,8 +33,10 @@ export function openTokenizer(directory: string): Tokenizer | null {
   const file = join(directory, "tokenizer.json");
   if (!existsSync(file)) return null;
   const configFile = join(directory, "tokenizer_config.json");
-  const json = readJson(file, anyObject);
-  const config = existsSync(configFile) ? readJson(configFile, anyObject) : {};
+  const json = readJson(file, anyObject, jsonLimits.tokenizerBytes);
+  const config = existsSync(configFile)
+    ? readJson(configFile, anyObject, jsonLimits.configBytes)
+    : {};
   return fromJson(json, config, file);
 }
 

@@ -3,7 +3,7 @@ import { existsSync, statSync } from "node:fs";
 import { basename, dirname, join } from "node:path";
 import { z } from "zod";
 import { inputError } from "./errors.ts";
-import { readJson } from "./json.ts";
+import { jsonLimits, readJson, want } from "./json.ts";
 import { openSafetensors, type SafetensorsFile, type StoredTensor } from "./safetensors.ts";
 
 export interface Weights {
@@ -22,7 +22,14 @@ export interface Weights {
 const singleName = "model.safetensors";
 const indexName = "model.safetensors.index.json";
 
-const indexSchema = z.object({ weight_map: z.record(z.string(), z.string()) });
+/** Shards of one checkpoint; the largest published ones have 200. */
+const maxShards = 1024;
+
+const mapOfNames = want("an object from tensor names to file names");
+const indexSchema = z.object(
+  { weight_map: z.record(z.string(), z.string(want("a file name in quotes")), mapOfNames) },
+  want("an object with weight_map"),
+);
 
 /**
  * Opens the weights at a directory (model.safetensors, or the index and its shards), an index
@@ -49,11 +56,18 @@ function locate(path: string): string {
 }
 
 async function openShards(indexFile: string): Promise<Weights> {
-  const { weight_map: map } = readJson(indexFile, indexSchema);
+  const { weight_map: map } = readJson(indexFile, indexSchema, jsonLimits.indexBytes);
+  const shards = new Set(Object.values(map));
+  if (shards.size > maxShards) {
+    throw inputError(
+      `${indexFile}: names ${shards.size} shards, at most ${maxShards} are read`,
+      "save the checkpoint again with larger shards",
+    );
+  }
   const files = new Map<string, SafetensorsFile>();
   try {
-    for (const shard of new Set(Object.values(map))) {
-      if (basename(shard) !== shard) {
+    for (const shard of shards) {
+      if (!isPlainName(shard)) {
         throw inputError(
           `${indexFile}: shard ${JSON.stringify(shard)} is not a plain file name`,
           "an index may only name files beside it",
@@ -74,6 +88,10 @@ async function openShards(indexFile: string): Promise<Weights> {
     throw error;
   }
 }
+
+/** A file beside the index: no folder, and no zero byte that C would end it at. */
+const isPlainName = (name: string): boolean =>
+  basename(name) === name && !["", ".", ".."].includes(name) && !name.includes("\0");
 
 function collect(source: string, files: readonly SafetensorsFile[]): Weights {
   const tensors = new Map<string, StoredTensor>();

@@ -19,6 +19,7 @@ interface Options {
   readonly device: DeviceChoice;
   readonly precision?: "bf16" | "f32";
   readonly maxContext?: number;
+  readonly maxTokensPerStep?: number;
   readonly sms?: number;
   readonly watchdogSeconds?: number;
   readonly logits?: boolean;
@@ -55,6 +56,7 @@ export function runCommand(program: Command, io: Io, setExit: (code: number) => 
       .choices(["bf16", "f32"]))
     .option("--max-context <tokens>", "longest sequence (default: the model's, at most 4096)",
       wholeFrom(1))
+    .option("--max-tokens-per-step <count>", "prompt tokens in one step (default 8)", wholeFrom(1))
     .option("--sms <count>", "SMs to use (default: all; 8 of the virtual GPU)", wholeFrom(1))
     .option("--watchdog-seconds <s>", "end a kernel that waits longer (default 10)",
       numberBetween(0.001, 3600))
@@ -78,13 +80,19 @@ async function run(checkpoint: string, options: Options, io: Io): Promise<number
     env: io.env,
     ...(options.precision === undefined ? {} : { precision: options.precision }),
     ...(options.maxContext === undefined ? {} : { maxContext: options.maxContext }),
+    ...(options.maxTokensPerStep === undefined ? {} : { maxTokens: options.maxTokensPerStep }),
     ...(options.sms === undefined ? {} : { sms: options.sms }),
     ...(options.watchdogSeconds === undefined
       ? {}
       : { watchdogSeconds: options.watchdogSeconds }),
   }).finally(bars.stop);
+  for (const warning of opened.compiled.warnings) io.stderr.write(`warning: ${warning}\n`);
   try {
     const summary = await generate(checkpoint, opened, options, io, bars).finally(bars.stop);
+    if (summary.finish === "contextFull" && options.json !== true) {
+      const { maxContext } = opened.session.limits;
+      io.stderr.write(`the text ends because the context of ${maxContext} tokens is full\n`);
+    }
     if (summary.finish !== "stopped") return exitCodes.ok;
     io.stderr.write("interrupted\n");
     return exitCodes.interrupted;

@@ -5,6 +5,9 @@ import { type LinearAttrs, linearInputs } from "./semantics.ts";
 
 const norms = { none: 0, rms: 1, layer: 2 } as const;
 
+/** The tokens of one tensor-core tile, which is all that a step of linear.cuh holds. */
+export const mostStepTokens = 8;
+
 export const body: OpBody<LinearAttrs> = {
   template: templateAt(import.meta.url),
   run: "linear",
@@ -18,8 +21,10 @@ export const body: OpBody<LinearAttrs> = {
     if (attrs.round === null && x.dtype !== "bf16") {
       throw new RangeError("a linear on the GPU multiplies bf16: cast x to bf16 before it");
     }
-    if (env.maxTokens > 8) {
-      throw new RangeError(`a linear takes at most 8 tokens a step, not ${env.maxTokens}`);
+    if (env.maxTokens > mostStepTokens) {
+      throw new RangeError(
+        `a linear takes at most ${mostStepTokens} tokens a step, not ${env.maxTokens}`,
+      );
     }
     const gain = roles.gain === null ? null : inputOf(env, roles.gain);
     const products = Array.from({ length: attrs.groups }, (_, g) => `acc[${g}]`);
