@@ -2,7 +2,9 @@
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { MpkError } from "@mpk/runtime";
+import { createInterpreter } from "@mpk/ir";
+import { semanticsTable } from "@mpk/ops";
+import { MpkError, openWeights, toBf16Words } from "@mpk/runtime";
 import { afterAll, expect, test } from "vitest";
 import { fakeFunctions, fakeNative } from "../../runtime/test/fake-driver.ts";
 import { compile, loadModel, open } from "../src/index.ts";
@@ -26,6 +28,48 @@ test("three lines from a checkpoint to text; several prompts in one session", as
   expect(first.got).toBe(model.tokenizer?.decode(first.tokens));
   expect(second.summary).toMatchObject({ finish: "maxTokens", promptTokens: 9, tokens: 5 });
   expect(await read("In the")).toMatchObject({ got: first.got, tokens: first.tokens });
+});
+
+test("logits of nothing but NaN end in an error that names op and step; others go on", async () => {
+  const row = 200;
+  const poisoned = writeCheckpoint(join(dir, "nan"), {
+    tensors(good) {
+      const table = good["model.embed_tokens.weight"];
+      const bytes = Uint8Array.from(table?.bytes ?? []);
+      bytes.set([0xc0, 0x7f], 2 * 32 * row);
+      return { ...good, "model.embed_tokens.weight": { dtype: "BF16", shape: [259, 32], bytes } };
+    },
+  });
+  await using model = await open(poisoned, { device: "virtual", sms: 2 });
+  const read = async (promptIds: readonly number[]) => {
+    const tokens: number[] = [];
+    for await (const token of model.session.generate({ promptIds, maxTokens: 3, eosIds: [] })) {
+      tokens.push(token);
+    }
+    return tokens;
+  };
+  const healthy = await read([1, 2]);
+  // Twelve tokens are two steps; the second is the first to choose.
+  await expect(read([row, ...Array<number>(11).fill(1)])).rejects.toMatchObject({
+    category: "runtime",
+    message: "sample, step 1: no token could be chosen: the logits are not numbers (NaN)",
+  });
+  expect(await read([1, 2])).toEqual(healthy);
+
+  const weights = await openWeights(poisoned);
+  const { program } = await loadModel(poisoned, {});
+  const source = (name: string) => {
+    const tensor = weights.tensor(name);
+    return { data: toBf16Words(tensor.read(), "BF16"), shape: tensor.shape };
+  };
+  const interpreter = createInterpreter(program, semanticsTable, {
+    weights: source, precision: "f32",
+  });
+  interpreter.step({ ids: [1, 2] });
+  expect(() => interpreter.step({ ids: [row] })).toThrow(
+    /^sample .*position 2: no token could be chosen: the logits are not numbers/,
+  );
+  weights.close();
 });
 
 test("EOS ids are those of generation_config.json, else of config.json", async () => {

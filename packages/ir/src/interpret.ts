@@ -2,7 +2,7 @@
 import { opText } from "./describe.ts";
 import { createKvState } from "./kv.ts";
 import { tensorOf } from "./numerics.ts";
-import { ShapeError } from "./semantics.ts";
+import { NoTokenError, noToken, ShapeError } from "./semantics.ts";
 import type {
   EvalContext, KvState, OpSemantics, Precision, Sampling, SemanticsTable, Tensor,
 } from "./semantics.ts";
@@ -59,6 +59,8 @@ export class StepError extends Error {
 interface BoundOp {
   readonly op: Op;
   run(inputs: readonly Tensor[], ctx: EvalContext): readonly Tensor[];
+  /** Chooses the next token. */
+  readonly effect: boolean;
   /** Values that no later op reads. */
   readonly lastUses: readonly ValueId[];
 }
@@ -137,15 +139,24 @@ function runOp(
   try {
     results = bound.run(inputs, ctx);
   } catch (error) {
-    if (!(error instanceof ShapeError)) throw error;
-    throw new StepError(`${opText(op)}: ${error.message}`, { cause: error });
+    throw stepFailure(op, ctx, error);
   }
   op.outputs.forEach((id, i) => {
     const result = results[i];
     if (!result) throw new StepError(`${opText(op)}: gave no output ${i}`);
+    if (bound.effect && result.data[0] === noToken) throw stepFailure(op, ctx, new NoTokenError());
     live.set(id, result);
   });
   if (!keepValues) for (const id of bound.lastUses) live.delete(id);
+}
+
+function stepFailure(op: Op, ctx: EvalContext, error: unknown): unknown {
+  if (error instanceof ShapeError) {
+    return new StepError(`${opText(op)}: ${error.message}`, { cause: error });
+  }
+  if (!(error instanceof NoTokenError)) return error;
+  const where = `${opText(op)}, in the step at position ${ctx.inputs.positions[0]}`;
+  return new StepError(`${where}: ${error.message}`, { cause: error });
 }
 
 function bindOps(program: Program, table: SemanticsTable): readonly BoundOp[] {
@@ -161,6 +172,7 @@ function bindOps(program: Program, table: SemanticsTable): readonly BoundOp[] {
     const mentioned = [...new Set([...op.outputs, ...op.inputs])];
     return {
       op,
+      effect: semantics.traits.effect,
       run: (inputs, ctx) => semantics.evaluate(attrs, inputs, ctx, op.states),
       lastUses: mentioned.filter((id) => lastUser.get(id) === index && !kept.has(id)),
     };

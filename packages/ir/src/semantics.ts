@@ -85,6 +85,18 @@ export interface OpSemantics<A = unknown> {
 /** Ops by name. */
 export type SemanticsTable = ReadonlyMap<string, OpSemantics<never>>;
 
+/** In place of a token's id where none can be chosen: every logit is NaN. In no vocabulary. */
+export const noToken = 0x7fff_ffff;
+
+/** No token can be chosen. The caller adds op and step. */
+export class NoTokenError extends Error {
+  override readonly name = "NoTokenError";
+
+  constructor() {
+    super("no token could be chosen: the logits are not numbers (NaN)");
+  }
+}
+
 /** Wrong shapes, types or attributes. The caller adds op name and call site. */
 export class ShapeError extends Error {
   override readonly name = "ShapeError";

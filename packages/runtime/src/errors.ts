@@ -31,6 +31,14 @@ export const environmentError = (message: string, fix: string, cause?: unknown):
 export const runtimeError = (message: string, fix: string, cause?: unknown): MpkError =>
   new MpkError("runtime", message, fix, cause);
 
+/** The kernel or the virtual GPU found nothing but NaN to choose a token from. */
+export const noTokenError = (where: string, cause?: unknown): MpkError =>
+  runtimeError(
+    `${where}: no token could be chosen: the logits are not numbers (NaN)`,
+    "look for NaN or infinite values in the checkpoint's weights",
+    cause,
+  );
+
 /** The text of anything that was thrown. */
 export function messageOf(error: unknown): string {
   return error instanceof Error ? error.message : String(error);

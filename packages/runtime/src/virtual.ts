@@ -1,10 +1,11 @@
 /** @file The virtual GPU as a device: the same Plan, executed here, for machines without a GPU. */
 import { freemem } from "node:os";
-import type { Precision, Tensor, WeightData, WeightSource } from "@mpk/ir";
+import { NoTokenError, type Precision, type Tensor, type WeightData } from "@mpk/ir";
+import type { WeightSource } from "@mpk/ir";
 import { createVirtualGpu, type Plan, type ScheduleTable, type VirtualGpu } from "@mpk/schedule";
 import { turn, type DeviceBackend, type Finish, type Launch, type Summary } from "./backend.ts";
 import { requireWeightDType, toBf16Words, toFloat32 } from "./convert.ts";
-import { environmentError, inputError } from "./errors.ts";
+import { environmentError, inputError, noTokenError } from "./errors.ts";
 import type { Weights } from "./weights.ts";
 
 export interface VirtualOptions {
@@ -96,7 +97,7 @@ async function* run(
   // A step is the unit of the event loop too: between steps others get their turn.
   await turn();
   while (!launch.signal.aborted) {
-    const next = stepsOfRun.next();
+    const next = advance(stepsOfRun, steps);
     if (next.done === true) break;
     steps++;
     const { token, outputs } = next.value;
@@ -124,6 +125,16 @@ function refuse({ profile, startPosition }: Launch): void {
   const what = profile !== undefined ? "keeps no profile" : "starts at position 0 only";
   if (profile === undefined && startPosition === 0) return;
   throw inputError(`the virtual GPU ${what}`, "run on a GPU");
+}
+
+/** One step, or the error that a GPU would end with. */
+function advance<T>(run: Iterator<T, void, void>, step: number): IteratorResult<T, void> {
+  try {
+    return run.next();
+  } catch (error) {
+    const noToken = error instanceof Error && error.cause instanceof NoTokenError;
+    throw noToken ? noTokenError(`sample, step ${step}`, error) : error;
+  }
 }
 
 const wants = ({ logits }: Launch, kept: number): boolean =>

@@ -4,7 +4,7 @@ import { chmodSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:f
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import {
-  ControlWord, type Manifest, paramsAsC, profiledParams, profileWords, type TensorPart,
+  ControlWord, type Manifest, paramsAsC, profiledParams, profileWords, Status, type TensorPart,
 } from "@mpk/cuda/manifest";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { findHostCompiler } from "../../../scripts/tiers.ts";
@@ -84,6 +84,7 @@ const constants = () => ({
   kControlStatus: ControlWord.status,
   kControlSteps: ControlWord.steps,
   kControlReportKind: ControlWord.reportKind,
+  kStatusBadToken: Status.badToken,
   kVocab: vocab,
   kProfileStepWords: 132 * 2 * profileWords,
   kStreamBytes: manifest.memory.streamBytes,
@@ -206,6 +207,11 @@ test("a watchdog's report and a fault are told; after a watchdog the session goe
   });
   fake.mode(0);
   expect(await read(session.generate({ promptIds: [1], maxTokens: 2 }))).toHaveLength(2);
+  fake.mode(3);
+  await expect(read(session.generate({ promptIds: [1], maxTokens: 50 }))).rejects.toMatchObject({
+    category: "runtime",
+    message: "sample, step 2: no token could be chosen: the logits are not numbers (NaN)",
+  });
   fake.mode(2);
   await expect(read(session.generate({ promptIds: [1], maxTokens: 50 }))).rejects.toMatchObject({
     category: "runtime",

@@ -19,7 +19,7 @@ typedef int32_t i32;
 
 namespace {
 
-enum Mode { kNormal, kWatchdog, kFault };
+enum Mode { kNormal, kWatchdog, kFault, kBadToken };
 enum { kSuccess = 0, kInvalid = 1, kOutOfMemory = 2, kNotReady = 600, kIllegalAddress = 700 };
 
 const u64 kTotalBytes = 1ull << 30;
@@ -87,6 +87,7 @@ void decode(Params p) {
       std::memcpy((u32*)p.control + kControlReportKind, report, sizeof report);
       status = 5;
     }
+    if (mode == kBadToken && made == 2) status = kStatusBadToken;
     if (mode == kFault && made == 2) failed = true, status = 0;
   }
   store(p.control, kControlSteps, promptSteps - 1 + made);

@@ -206,8 +206,10 @@ class Generation {
   mpk_finish finishOf(u32 status) const {
     if (status == kStatusWatchdog) throw Failure{MPK_ERROR_KERNEL, watchdogText(model_, control_)};
     if (status == kStatusBadToken) {
-      throw Failure{MPK_ERROR_KERNEL, "the kernel chose a token outside the vocabulary; the "
-                                      "logits are not numbers: is the checkpoint damaged?"};
+      const u32 step = loadAcquire(control_ + kControlSteps) - 1;
+      throw Failure{MPK_ERROR_KERNEL, "sample, step " + std::to_string(step) +
+                                          ": no token could be chosen: the logits are not numbers "
+                                          "(NaN); look for them in the checkpoint's weights"};
     }
     const bool full = params_.promptCount + params_.maxNew >= model_.maxContext;
     if (stopped_ || status == kStatusStopped) return MPK_FINISH_STOPPED;

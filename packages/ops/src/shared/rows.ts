@@ -1,5 +1,7 @@
 /** @file What reference results share: tensors as rows, broadcasting and row norms. Pure. */
-import { castData, columnsOf, compileExpr, floatsOf, tensorOf } from "@mpk/ir";
+import {
+  castData, columnsOf, compileExpr, floatsOf, NoTokenError, noToken, tensorOf,
+} from "@mpk/ir";
 import type { DType, EvalContext, Expr, OpSemantics, Precision, Tensor } from "@mpk/ir";
 
 /** Concrete rows and columns of a tensor, by the rule of `matrixOf`. */
@@ -148,23 +150,28 @@ export function floatsAt(inputs: readonly Tensor[], index: number): Float32Array
   return floatsOf(tensor);
 }
 
-/** The column of the maximum of each row of `columns`; see `argmaxRun`. */
+/**
+ * The column of the maximum of each row of `columns`; see `argmaxRun`. Throws `NoTokenError` for a
+ * row of nothing but NaN.
+ */
 export function argmaxRows(x: Float32Array, columns: number): Int32Array {
   return Int32Array.from({ length: x.length / columns }, (_, row) => {
-    return argmaxRun(x, row * columns, (row + 1) * columns) - row * columns;
+    const best = argmaxRun(x, row * columns, (row + 1) * columns);
+    if (best === noToken) throw new NoTokenError();
+    return best - row * columns;
   });
 }
 
 /**
- * The place of the maximum of x[lo, hi), the lowest among equals. NaN counts as -Infinity, so that
- * a poisoned row still gives a valid place.
+ * The place of the maximum of x[lo, hi), the lowest among equals. NaN never wins; `noToken` where
+ * there is nothing else.
  */
 export function argmaxRun(x: Float32Array, lo: number, hi: number): number {
-  let best = lo;
+  let best = noToken;
   let max = -Infinity;
   for (let i = lo; i < hi; i++) {
     const value = x[i] ?? Number.NaN;
-    if (value > max) {
+    if (value > max || (value === max && best === noToken)) {
       best = i;
       max = value;
     }

@@ -2,7 +2,7 @@
 import { ControlWord, controlWords, type Manifest, Status } from "@mpk/cuda/manifest";
 import { turn, type DeviceBackend, type Finish, type Launch, type OnProgress } from "../backend.ts";
 import type { Summary } from "../backend.ts";
-import { runtimeError } from "../errors.ts";
+import { noTokenError, runtimeError } from "../errors.ts";
 import type { Native } from "../native.ts";
 import { readProfile, type Profile } from "../profile.ts";
 import type { Weights } from "../weights.ts";
@@ -143,7 +143,8 @@ async function* run(r: Resources, launch: Launch): AsyncGenerator<number, Summar
     yield* followTokens(r, launch, buffers, control);
     const status = Atomics.load(control, ControlWord.status);
     if (status === Status.watchdog) throw watchdogError(manifest, control);
-    return await summarize(r, launch, buffers, control, finishOf(status, launch, manifest));
+    const finish = finishOf(status, Atomics.load(control, ControlWord.steps), launch, manifest);
+    return await summarize(r, launch, buffers, control, finish);
   } finally {
     device.freeHost(buffers.tokens);
     device.free(buffers.stamps);
@@ -260,7 +261,7 @@ function backOff(): (news: boolean) => Promise<void> {
   };
 }
 
-function finishOf(status: number, launch: Launch, manifest: Manifest): Finish {
+function finishOf(status: number, steps: number, launch: Launch, manifest: Manifest): Finish {
   switch (status) {
     case Status.maxNew: {
       const asked = launch.startPosition + launch.promptIds.length + launch.maxTokens;
@@ -274,10 +275,7 @@ function finishOf(status: number, launch: Launch, manifest: Manifest): Finish {
     case Status.contextFull:
       return "contextFull";
     case Status.badToken:
-      throw runtimeError(
-        "no token could be chosen: the logits are not numbers (NaN)",
-        "look for NaN or infinite values in the checkpoint's weights",
-      );
+      throw noTokenError(`sample, step ${steps - 1}`);
     default:
       throw runtimeError(
         `the kernel ended with status ${status}`,

@@ -2,7 +2,7 @@
  * @file The virtual GPU: executes the final Plan, packed bytes and all, and gives the values.
  * Nothing is found by name: weights come through streams, activations from the arena, KV by page.
  */
-import { greedy, tensorOf } from "@mpk/ir";
+import { greedy, NoTokenError, noToken, tensorOf } from "@mpk/ir";
 import type { Precision, Sampling, StepRequest, Tensor, WeightSource } from "@mpk/ir";
 import type { ScheduleTable } from "../contracts.ts";
 import type { Plan } from "../plan.ts";
@@ -111,7 +111,10 @@ class Gpu implements VirtualGpu {
     const first = descriptorFor(this.#plan, Array.from(request.ids), this.#length, request);
     const launch = new Launch({
       memory: this.#memory, streams: this.#streams, first, maxSteps: 1, random: this.#random,
-      onEffect: (_step, _op, now) => now,
+      onEffect: (_step, op, now) => {
+        if (chosenToken(this.#memory, op, now) === noToken) throw new NoTokenError();
+        return now;
+      },
     });
     while (launch.advance());
     this.#length = (first.positions[0] ?? 0) + first.ids.length;
@@ -156,6 +159,12 @@ function readOutputs(memory: Memory, tokens: number): { [name: string]: Tensor }
   return Object.fromEntries(entries);
 }
 
+/** What the op with an effect gave, if it gave anything. */
+function chosenToken(memory: Memory, op: number, now: StepDescriptor): number | undefined {
+  const output = memory.plan.program.ops[op]?.outputs[0] ?? -1;
+  return readValue(memory, output, now.ids.length)?.data[0];
+}
+
 interface Driver {
   readonly first: StepDescriptor;
   readonly results: RunStep[];
@@ -168,7 +177,6 @@ function createDriver(memory: Memory, request: RunRequest, start: number): Drive
   const { maxTokens, maxContext } = plan.program.limits;
   const prompt = Array.from(request.prompt);
   const chunk = Math.min(request.promptChunk ?? maxTokens, maxTokens);
-  const effects = plan.program.ops.map(({ outputs }) => outputs[0] ?? -1);
   const results: RunStep[] = [];
   let fed = Math.min(chunk, prompt.length);
   let made = 0;
@@ -180,11 +188,13 @@ function createDriver(memory: Memory, request: RunRequest, start: number): Drive
     onEffect(step, op, now) {
       const outputs = readOutputs(memory, now.ids.length);
       const reading = fed < prompt.length;
-      const token = readValue(memory, effects[op] ?? -1, now.ids.length)?.data[0];
+      const token = chosenToken(memory, op, now);
       if (token === undefined) {
         throw new VirtualGpuError("the op that opens the next step must give a token");
       }
       results.push({ step, tokens: now.ids.length, token: reading ? null : token, outputs });
+      // As the kernel: what a step chooses that only reads the prompt is not looked at.
+      if (!reading && token === noToken) throw new NoTokenError();
       const next = reading ? prompt.slice(fed, fed + chunk) : [token];
       if (reading) fed += next.length;
       else made++;

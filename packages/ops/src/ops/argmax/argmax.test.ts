@@ -10,7 +10,8 @@ it("finds each row's maximum, the lowest column among equals", () => {
   expect(values(result)).toEqual([1, 2]);
 });
 
-it("counts NaN as the smallest", () => {
+it("never finds NaN, and says so where there is nothing else", () => {
   expect(values(argmax.run([f32([1, 3], [NaN, -Infinity, -5])]))).toEqual([2]);
-  expect(values(argmax.run([f32([1, 2], [NaN, NaN])]))).toEqual([0]);
+  expect(values(argmax.run([f32([1, 3], [NaN, -Infinity, -Infinity])]))).toEqual([1]);
+  expect(() => argmax.run([f32(["T", 2], [1, 2, NaN, NaN])])).toThrow(/no token could be chosen/);
 });

@@ -9,7 +9,10 @@ import { traits } from "../../shared/traits.ts";
 /** argmax has no attributes. */
 export type ArgmaxAttrs = NoAttrs;
 
-/** x [R, N] → i32 [R]: the column of each row's maximum, the lowest among equals. */
+/**
+ * x [R, N] → i32 [R]: the column of each row's maximum, the lowest among equals. Throws
+ * `NoTokenError` for a row of nothing but NaN; the kernel gives `noToken` there.
+ */
 export const semantics: OpSemantics<ArgmaxAttrs> = {
   name: "argmax",
   summary: "Finds the column of each row's maximum.",

@@ -1,5 +1,5 @@
 /** @file blockMax: what it means. */
-import { ShapeError } from "@mpk/ir";
+import { noToken, ShapeError } from "@mpk/ir";
 import type { OpSemantics } from "@mpk/ir";
 import { attrsOf, count } from "../../shared/attrs.ts";
 import { argmaxRun, floatsAt, resultOf } from "../../shared/rows.ts";
@@ -13,7 +13,8 @@ export interface BlockMaxAttrs {
 
 /**
  * x [1, N] → f32 [1, 2 · ceil(N / block)]: for each block of columns its maximum, then that
- * maximum's column (the lowest among equals) as the float32 whose bits are the i32.
+ * maximum's column (the lowest among equals) as the float32 whose bits are the i32. A block of
+ * nothing but NaN gives -Infinity and `noToken`.
  */
 export const semantics: OpSemantics<BlockMaxAttrs> = {
   name: "blockMax",
@@ -41,18 +42,27 @@ export function blockMaxima(x: Float32Array, block: number, base: number): Float
   const bits = new Int32Array(out.buffer);
   for (let lo = 0, i = 0; lo < x.length; lo += block, i += 2) {
     const best = argmaxRun(x, lo, Math.min(x.length, lo + block));
-    const max = x[best] ?? Number.NaN;
-    out[i] = Number.isNaN(max) ? -Infinity : max;
-    bits[i + 1] = base + best;
+    out[i] = best === noToken ? -Infinity : (x[best] ?? 0);
+    bits[i + 1] = best === noToken ? noToken : base + best;
   }
   return out;
 }
 
-/** The column of the maximum over all pairs: the first best pair's, as pairs ascend by column. */
+/**
+ * The column of the maximum over all pairs, the lowest among equals: pairs ascend by column, but a
+ * block of nothing but NaN has -Infinity at `noToken`, which loses against -Infinity anywhere.
+ */
 export function bestOfPairs(pairs: Float32Array): number {
-  let best = 0;
-  for (let i = 2; i < pairs.length; i += 2) {
-    if ((pairs[i] ?? -Infinity) > (pairs[best] ?? -Infinity)) best = i;
+  const columns = new Int32Array(pairs.buffer, pairs.byteOffset, pairs.length);
+  let max = -Infinity;
+  let best = noToken;
+  for (let i = 0; i < pairs.length; i += 2) {
+    // As a float32, `noToken` is a NaN.
+    if (Number.isNaN(pairs[i + 1])) continue;
+    const [value = -Infinity, column = noToken] = [pairs[i], columns[i + 1]];
+    if (value < max || (value === max && column >= best)) continue;
+    max = value;
+    best = column;
   }
-  return new Int32Array(pairs.buffer, pairs.byteOffset, pairs.length)[best + 1] ?? 0;
+  return best;
 }

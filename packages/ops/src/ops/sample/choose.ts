@@ -1,5 +1,5 @@
 /** @file How a token is chosen from logits, exactly, so that any device chooses the same. Pure. */
-import type { Sampling } from "@mpk/ir";
+import { noToken, type Sampling } from "@mpk/ir";
 import { argmaxRun } from "../../shared/rows.ts";
 import { philox } from "./philox.ts";
 
@@ -65,7 +65,7 @@ function keepTopP({ scaled, weights }: Candidates, p: number): void {
  * The token chosen from `logits` [V] after the token at `position`.
  *
  * Temperature 0: the id of the largest logit, the lowest id among equals. Here and below -0 equals
- * 0, and NaN counts as -Infinity. An infinite largest logit is chosen at any temperature.
+ * 0, and NaN is never chosen: `noToken` where there is nothing else. An infinite largest logit is chosen at any temperature.
  *
  * Else, in the order of Hugging Face's processors:
  * 1. s = logit / temperature, a float32 division (temperature rounded to float32 first).
@@ -86,7 +86,7 @@ function keepTopP({ scaled, weights }: Candidates, p: number): void {
 export function chooseToken(logits: Float32Array, sampling: Sampling, position: number): number {
   const best = argmaxRun(logits, 0, logits.length);
   const temperature = f(sampling.temperature);
-  if (temperature === 0) return best;
+  if (temperature === 0 || best === noToken) return best;
   const scaled = logits.map((logit) => (Number.isNaN(logit) ? -Infinity : logit / temperature));
   const max = scaled[best] ?? 0;
   // Nothing to choose between: all logits are -Infinity, or one overflows.

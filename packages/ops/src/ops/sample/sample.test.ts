@@ -1,5 +1,5 @@
 /** @file sample, by law and example: choices follow probabilities, and rest on the seed. */
-import type { Sampling } from "@mpk/ir";
+import { noToken, type Sampling } from "@mpk/ir";
 import { chooseToken, expWeight, philox } from "@mpk/ops/semantics";
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
@@ -121,10 +121,11 @@ describe("chooseToken", () => {
     expect([...half.subarray(2)]).toEqual([0, 0]);
   });
 
-  it("never takes NaN or -Infinity, and answers even if there is nothing else", () => {
+  it("never takes NaN or -Infinity, and says so where there is nothing else", () => {
     const row = Float32Array.of(NaN, -Infinity, 0, NaN);
     expect(counts(row, plain, 50)[2]).toBe(50);
-    expect(chooseToken(Float32Array.of(NaN, NaN), plain, 0)).toBe(0);
+    expect(chooseToken(Float32Array.of(NaN, NaN), plain, 0)).toBe(noToken);
+    expect(chooseToken(Float32Array.of(NaN, -Infinity), plain, 0)).toBe(1);
   });
 });
 
