@@ -98,7 +98,7 @@ describe("on a GPU of host memory", () => {
       "inner 6 the model is generating already; wait, or open a second one",
       "code 0 ", expect.stringMatching(/^summary 3 1 /), "tokens",
       `code ${watchdog}`, "tokens",
-      expect.stringMatching(/^code 4 the kernel chose a token outside/), "tokens",
+      expect.stringMatching(/^code 4 sample, step 3: no token could be chosen/), "tokens",
       "code 5 running the kernel: made to fail (cudaErrorFake)", "tokens",
       "code 0 ", "summary 1 1 3 1.5", "tokens",
       "live 0",

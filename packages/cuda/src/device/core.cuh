@@ -65,7 +65,7 @@ MPK_DEVICE u32* event_counter(const Params& p, u32 event) {
 MPK_DEVICE void give_up(const Context& c, Stuck& stuck, u32 kind, u32 event, u32 expected,
                         u32 seen) {
   const u32 op = c.shared->instruction[c.instruction & 1u][kWordOp];
-  // The producer does not know the step: its waits count only where there is no other.
+  // The producer runs ahead: its waits count only where there is no other.
   const bool consumer = c.warp < kConsumerWarps;
   const u32 rank = consumer ? ~((c.step & 0x7fffu) << 16 | (op & 0xffffu)) : 1u;
   if (compare_swap_shared(&stuck.rank, 0, rank) == 0) {

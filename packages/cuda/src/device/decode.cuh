@@ -43,10 +43,15 @@ MPK_DEVICE void produce(Context& c) {
       for (u32 i = 0; i < count && !producer.leaving; i++, src += bytes) {
         producer.copy(c, src, bytes);
       }
+      // Whoever gave up with rank 1 is this producer, which alone knows what it was copying for.
+      if (producer.leaving && c.shared->stuck.rank == 1u) c.shared->stuck.op = cursor.at(kWordOp);
+      c.instruction++;
     }
     if (producer.chunk == 0) break;  // this SM streams nothing
     producer.chunk = start_over(producer.chunk);
     //profile: producer.lap++;
+    c.instruction = 0;
+    c.step++;
   }
   producer.drain(c);
 }

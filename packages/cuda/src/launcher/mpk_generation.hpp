@@ -58,9 +58,9 @@ inline std::string watchdogText(const Model& model, const u32* control) {
     where = std::string(name.kind) + " of " + (*name.scope ? name.scope : "the program");
     if (*name.site) where += std::string(" (") + name.site + ")";
   }
-  const std::string what = kind == kReportEvent
-                               ? "event " + std::to_string(control[kControlReportEvent])
-                               : std::string("a stage of its weight stream");
+  const std::string at = std::to_string(control[kControlReportEvent]);
+  const std::string what =
+      kind == kReportEvent ? "event " + at : "chunk " + at + " of its weight stream";
   return "the watchdog ended the kernel: in step " + std::to_string(control[kControlReportStep]) +
          ", SM " + std::to_string(control[kControlReportSm]) + ", instruction " +
          std::to_string(control[kControlReportInstruction]) + ", " + where + " waited for " +

@@ -58,7 +58,10 @@ void reportWatchdog(u32* control) {
 void decode(Params p) {
   u32* control = reinterpret_cast<u32*>(p.control);
   if (fakeGpu.mode == FakeGpu::watchdog) return reportWatchdog(control);
-  if (fakeGpu.mode == FakeGpu::badToken) return endWith(control, kStatusBadToken);
+  if (fakeGpu.mode == FakeGpu::badToken) {
+    storeWord(control + kControlSteps, 4);
+    return endWith(control, kStatusBadToken);
+  }
   if (fakeGpu.mode == FakeGpu::fault) return;
   u32 sum = 0, step = 0;
   const auto endStep = [&] {

@@ -2,9 +2,10 @@
 import { runtimeError, type MpkError } from "../errors.ts";
 import { ControlWord, type Manifest, ReportKind } from "@mpk/cuda/manifest";
 
-const waits: Readonly<Record<number, string>> = {
-  [ReportKind.event]: "event",
-  [ReportKind.stream]: "its weight stream",
+/** What was waited for, by kind, given the report's event or chunk. */
+const waits: Readonly<Record<number, (at: number) => string>> = {
+  [ReportKind.event]: (event) => `event ${event}`,
+  [ReportKind.stream]: (chunk) => `chunk ${chunk} of its weight stream`,
 };
 
 /** The error for a kernel that its watchdog ended; `control` is the host-mapped block. */
@@ -15,8 +16,7 @@ export function watchdogError(manifest: Manifest, control: Uint32Array): MpkErro
     ? `op ${word("reportOp")}`
     : `${op.kind} of ${op.scope || "the program"}${op.site === "" ? "" : ` (${op.site})`}`;
   const kind = word("reportKind");
-  const what = waits[kind] ?? `wait of kind ${kind}`;
-  const target = kind === ReportKind.event ? `${what} ${word("reportEvent")}` : what;
+  const target = waits[kind]?.(word("reportEvent")) ?? `something of kind ${kind}`;
   return runtimeError(
     `the watchdog ended the kernel: in step ${word("reportStep")}, SM ${word("reportSm")}, ` +
       `instruction ${word("reportInstruction")}, ${where} waited for ${target}: ` +

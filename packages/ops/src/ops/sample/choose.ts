@@ -65,7 +65,8 @@ function keepTopP({ scaled, weights }: Candidates, p: number): void {
  * The token chosen from `logits` [V] after the token at `position`.
  *
  * Temperature 0: the id of the largest logit, the lowest id among equals. Here and below -0 equals
- * 0, and NaN is never chosen: `noToken` where there is nothing else. An infinite largest logit is chosen at any temperature.
+ * 0, and NaN is never chosen: `noToken` where there is nothing else. An infinite largest logit is
+ * chosen at any temperature.
  *
  * Else, in the order of Hugging Face's processors:
  * 1. s = logit / temperature, a float32 division (temperature rounded to float32 first).
