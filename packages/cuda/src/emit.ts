@@ -38,7 +38,7 @@ const eventStride = 128;
 /** Page-table entries kept in shared memory; later ones are read from L2. */
 const sharedPages = 64;
 const deviceFiles = [
-  "machine", "core", "linear", "attention", "rows", "sampling", "choose", "decode", "pack",
+  "machine", "core", "linear", "heads", "attention", "rows", "sampling", "choose", "decode", "pack",
 ] as const;
 
 /** A device file's text. Lines marked `//profile:` are left out, or code with `profile`. */

@@ -35,38 +35,6 @@ template <class C> MPK_DEVICE u64 cache_row(i32 page, u32 position, u32 isValue,
   return (block * kPageTokens + position % kPageTokens) * C::kD;
 }
 
-// One warp: a row of q or k through norm, RoPE and `scale` into `to` (as float32).
-template <class C, class X>
-MPK_DEVICE void prepare_row(Context& c, const X* from, float* to,
-                            const typename C::Gain* gain, u32 position, float scale) {
-  float norm = 1.0f;
-  if (C::kQkNorm) {
-    float squares = 0.0f;
-    for (u32 d = c.lane; d < C::kD; d += 32) {
-      float v = load_one(from + d);
-      squares += v * v;
-    }
-    norm = m_rsqrt(warp_sum(squares) / static_cast<float>(C::kD) + C::kEps);
-  }
-  constexpr u32 kHalf = C::kD / 2;
-  for (u32 d = c.lane; d < kHalf; d += 32) {
-    float low = load_one(from + d), high = load_one(from + d + kHalf);
-    if (C::kQkNorm) {
-      low = low * norm * load_resident(gain + d);
-      high = high * norm * load_resident(gain + d + kHalf);
-    }
-    if (C::kRope) {
-      float angle = static_cast<float>(position) * C::frequency(d);
-      float cosine = m_cos(angle), sine = m_sin(angle);
-      float rotated = low * cosine - high * sine;
-      high = high * cosine + low * sine;
-      low = rotated;
-    }
-    to[d] = low * scale;
-    to[d + kHalf] = high * scale;
-  }
-}
-
 // One lane's dims of a cache row as they lie in memory: kPieces of kVec bf16.
 template <class C> struct RowPart {
   typedef HeadMap<C> Map;
@@ -137,30 +105,42 @@ template <class C> struct KeyRows {
   }
 };
 
+// First position that the query at `at` sees.
+template <class C> MPK_DEVICE u32 first_seen(u32 at) {
+  return C::kWindow && at + 1 > C::kWindow ? at + 1 - C::kWindow : 0;
+}
+
 // Past keys that a lane group takes in at once: their latencies overlap.
-template <class C, u32 kQueries> struct KeyBatch {
-  static constexpr u32 kMost = MPK_FEW_KEYS ? 64 : 256;  // dims, over all keys of a batch
-  static constexpr u32 kKeys = kQueries > 1 || C::kD > kMost / 2 ? 1 : C::kD > kMost / 4 ? 2 : 4;
-  static constexpr u32 kTurn = kConsumerWarps * 4;
-  KeyRows<C> rows[kKeys];
+template <class C, u32 kCount> struct KeyBatch {
+  static constexpr u32 kTurn = kConsumerWarps * 4;  // keys that all lane groups take in at once
+  KeyRows<C> rows[kCount];
 
   // The batch that starts at this warp's key `base`.
   MPK_DEVICE void load(const Context& c, const u16* cache, const i32* pages, u32 kvHead,
                        u32 base) {
 #pragma unroll
-    for (u32 i = 0; i < kKeys; i++) {
+    for (u32 i = 0; i < kCount; i++) {
       rows[i].load_past(c, cache, pages, kvHead, base + i * kTurn + (c.lane >> 3));
     }
   }
 };
 
-// Whether a task's first keys are loaded before its query is there.
-template <class C> constexpr bool kEarlyKeys = !MPK_FEW_KEYS && C::kD <= 128;
-
-// First position that the query at `at` sees.
-template <class C> MPK_DEVICE u32 first_seen(u32 at) {
-  return C::kWindow && at + 1 > C::kWindow ? at + 1 - C::kWindow : 0;
+// Keys of a batch, as many as registers hold beside the sums of `queries`.
+template <class C> MPK_DEVICE constexpr u32 batch_keys(u32 queries) {
+  constexpr u32 kMost = MPK_FEW_KEYS ? 64 : 256;  // dims, over all keys of a batch
+  return queries > 1 || C::kD > kMost / 2 ? 1 : C::kD > kMost / 4 ? 2 : 4;
 }
+
+// A single token's first keys, loaded before its query is there; wide heads have no room for them.
+template <class C> struct EarlyKeys {
+  static constexpr bool kHas = !MPK_FEW_KEYS && C::kD <= 128;
+  KeyBatch<C, 1> keys;
+
+  MPK_DEVICE void load(const Context& c, const u16* cache, const i32* pages, u32 kvHead) {
+    if (!kHas) return;
+    keys.load(c, cache, pages, kvHead, first_seen<C>(c.position) + c.warp * 4);
+  }
+};
 
 template <class C>
 MPK_DEVICE void attend_key(const KeyRows<C>& rows, const float (&q)[HeadMap<C>::kDims], u32 at,
@@ -184,15 +164,13 @@ MPK_DEVICE void attend_key(const KeyRows<C>& rows, const float (&q)[HeadMap<C>::
   for (u32 i = 0; i < kDims; i++) r.value[i] = r.value[i] * keep + weight * rows.v.at(i);
 }
 
-// kQueries queries from `query0` on over all their keys. A single query may have its first past keys
-// in `early` already.
+// kQueries queries from `query0` on over all their keys, the early ones first.
 template <class C, u32 kQueries>
 MPK_DEVICE void attend_keys(Context& c, const AttentionShared<C>& s, const u16* cache,
-                            const i32* pages, u32 kvHead, u32 query0,
-                            const KeyRows<C>& early, bool useEarly,
+                            const i32* pages, u32 kvHead, u32 query0, const EarlyKeys<C>& early,
                             Running<HeadMap<C>::kDims> (&run)[kQueries]) {
   typedef HeadMap<C> Map;
-  typedef KeyBatch<C, kQueries> Batch;
+  constexpr u32 kBatch = batch_keys<C>(kQueries);
   const u32 at = c.position + query0;  // the first query's position
   float q[kQueries][Map::kDims];
   for (u32 j = 0; j < kQueries; j++) {
@@ -205,15 +183,16 @@ MPK_DEVICE void attend_keys(Context& c, const AttentionShared<C>& s, const u16* 
     }
   }
   u32 base = first_seen<C>(at) + c.warp * 4;
-  if (kEarlyKeys<C> && kQueries == 1 && useEarly) {
-    attend_key<C>(early, q[0], at, run[0]);
-    base += Batch::kTurn;
+  if (EarlyKeys<C>::kHas && kQueries == 1 && c.tokens == 1) {
+    // Beyond the position it holds what was never written: not even times 0 may that count.
+    if (base < c.position) attend_key<C>(early.keys.rows[0], q[0], at, run[0]);
+    base += KeyBatch<C, 1>::kTurn;
   }
-  for (; base < c.position; base += Batch::kKeys * Batch::kTurn) {
-    Batch batch;
+  for (; base < c.position; base += kBatch * KeyBatch<C, 1>::kTurn) {
+    KeyBatch<C, kBatch> batch;
     batch.load(c, cache, pages, kvHead, base);
 #pragma unroll
-    for (u32 i = 0; i < Batch::kKeys; i++) {
+    for (u32 i = 0; i < kBatch; i++) {
 #pragma unroll
       for (u32 j = 0; j < kQueries; j++) attend_key<C>(batch.rows[i], q[j], at + j, run[j]);
     }
@@ -239,15 +218,18 @@ template <u32 kDims> MPK_DEVICE void join_lanes(Running<kDims>& r, int mask) {
   }
 }
 
+MPK_DEVICE void store_attended(float* to, float value) { *to = value; }
+
+// A block of queries of one head. A barrier must lie between two blocks.
 template <class C, u32 kQueries>
 MPK_DEVICE void attend_block(Context& c, const AttentionShared<C>& s, const u16* cache,
                              const i32* pages, u32 head, u32 query0,
-                             const KeyRows<C>& early, bool useEarly, float* out) {
+                             const EarlyKeys<C>& early, float* out) {
   typedef HeadMap<C> Map;
   {
     Running<Map::kDims> run[kQueries];
     attend_keys<C, kQueries>(c, s, cache, pages, head / (C::kHeads / C::kKvHeads), query0, early,
-                             useEarly, run);
+                             run);
     for (u32 j = 0; j < kQueries; j++) {
       join_lanes(run[j], 8);
       join_lanes(run[j], 16);
@@ -276,39 +258,58 @@ MPK_DEVICE void attend_block(Context& c, const AttentionShared<C>& s, const u16*
       sum += s.stats[at * 2 + 1] * keep;
       value += s.values[at * C::kD + d] * keep;
     }
-    out[static_cast<u64>(query0 + j) * C::kOutStride + head * C::kD + d] = value / sum;
+    float* row = out + static_cast<u64>(query0 + j) * C::kOutStride;
+    store_attended(row + head * C::kD + d, value / sum);
   }
-  consumer_barrier();
 }
 
-// Rows of q (scaled), k and v of this step into shared memory, one warp a row.
+// What a row of q, k or v (`which` 0, 1, 2) needs beside its numbers: had before them for one token.
+template <class C> struct RowNeeds {
+  HeadTurn<C> turn;
+  i32 page;  // of the row in the cache
+
+  MPK_DEVICE void prepare(const Context& c, const i32* pages, u32 which, u32 position) {
+    if (which > 0) page = page_of(c, pages, position);
+    if (which < 2) turn.prepare(c.lane, position);
+  }
+};
+
+template <class C> MPK_DEVICE const typename C::Gain* head_gain(const Context& c, const u32* ops,
+                                                                u32 which) {
+  const u32 word = which == 0 ? ops[C::kQGainOperand] : ops[C::kKGainOperand];
+  return in_resident<typename C::Gain>(c, word);
+}
+
+// One warp: a row of a token to shared memory, k and v to the cache too by the first head of a group.
 template <class C>
-MPK_DEVICE void prepare_rows(Context& c, const u32* ops, const AttentionShared<C>& s, u32 head,
-                             u32 kvHead) {
-  const typename C::Q* q = in_scratch<typename C::Q>(c, ops[C::kQOperand]) + head * C::kD;
-  const typename C::K* k = in_scratch<typename C::K>(c, ops[C::kKOperand]) + kvHead * C::kD;
-  const typename C::V* v = in_scratch<typename C::V>(c, ops[C::kVOperand]) + kvHead * C::kD;
-  typedef typename C::Gain Gain;
-  const Gain* qGain = C::kQkNorm ? in_resident<Gain>(c, ops[C::kQGainOperand]) : nullptr;
-  const Gain* kGain = C::kQkNorm ? in_resident<Gain>(c, ops[C::kKGainOperand]) : nullptr;
-  float* scratch = s.values + c.warp * C::kD;  // one row of float32 per warp
-  for (u32 item = c.warp; item < 3 * c.tokens; item += kConsumerWarps) {
-    const u32 token = item / 3, which = item % 3;
-    if (which == 0) {
-      prepare_row<C>(c, q + static_cast<u64>(token) * C::kQStride, s.q + token * C::kD, qGain,
-                     c.position + token, C::kScale * 1.4426950408889634f);
-    } else if (which == 1) {
-      prepare_row<C>(c, k + static_cast<u64>(token) * C::kKStride, scratch, kGain,
-                     c.position + token, 1.0f);
-      warp_barrier();
-      for (u32 d = c.lane; d < C::kD; d += 32) s.k[token * C::kD + d] = f32_to_bf16(scratch[d]);
-      warp_barrier();
-    } else {
-      const typename C::V* row = v + static_cast<u64>(token) * C::kVStride;
-      for (u32 d = c.lane; d < C::kD; d += 32) {
-        s.v[token * C::kD + d] = f32_to_bf16(load_one(row + d));
-      }
-    }
+MPK_DEVICE void prepare_row(const Context& c, const u32* ops, const AttentionShared<C>& s,
+                            u16* cache, u32 head, u32 which, u32 token, const RowNeeds<C>& needs) {
+  constexpr u32 kGroup = C::kHeads / C::kKvHeads;
+  const u32 kvHead = head / kGroup;
+  HeadRow<C> row;
+  HeadGains<C> gains;
+  if (which == 0) {
+    row.load(in_scratch<typename C::Q>(c, ops[C::kQOperand]) +
+                 static_cast<u64>(token) * C::kQStride + head * C::kD, c.lane);
+  } else if (which == 1) {
+    row.load(in_scratch<typename C::K>(c, ops[C::kKOperand]) +
+                 static_cast<u64>(token) * C::kKStride + kvHead * C::kD, c.lane);
+  } else {
+    row.load(in_scratch<typename C::V>(c, ops[C::kVOperand]) +
+                 static_cast<u64>(token) * C::kVStride + kvHead * C::kD, c.lane);
+  }
+  if (which < 2) {
+    if (C::kQkNorm) gains.load(head_gain<C>(c, ops, which), c.lane);
+    row.norm(gains);
+    row.turn(needs.turn);
+  }
+  if (which == 0) {
+    row.store_f32(s.q + token * C::kD, c.lane, C::kScale * 1.4426950408889634f);
+    return;
+  }
+  row.store_bf16((which == 1 ? s.k : s.v) + token * C::kD, c.lane);
+  if (head % kGroup == 0) {
+    row.store_bf16(cache + cache_row<C>(needs.page, c.position + token, which - 1, kvHead), c.lane);
   }
 }
 
@@ -330,40 +331,40 @@ template <class C> MPK_DEVICE void run_attention(Context& c, const u32* in) {
   AttentionShared<C> s(c.work);
   u16* cache = reinterpret_cast<u16*>(c.params->kv + static_cast<u64>(ops[C::kStateOperand]) * 256);
   const i32* pages = reinterpret_cast<const i32*>(c.params->pageTable);
-  const u32 group = C::kHeads / C::kKvHeads;
-  // Past rows do not depend on this step: the first are loaded, the others on their way to L2, while
-  // the task waits for its query.
-  KeyRows<C> early;
+  const u32 kvHead = in[kWordTileLo] / (C::kHeads / C::kKvHeads);
+  // Past rows, rotations and gains do not depend on this step's operands: all are had, or on their
+  // way to L2, while the task waits for its query.
+  EarlyKeys<C> early;
+  RowNeeds<C> needs;
   const bool one = c.tokens == 1;
-  prefetch_past<C>(c, cache, pages, in[kWordTileLo] / group);
-  if (kEarlyKeys<C> && one) {
-    const u32 key = first_seen<C>(c.position) + c.warp * 4 + (c.lane >> 3);
-    early.load_past(c, cache, pages, in[kWordTileLo] / group, key);
+  prefetch_past<C>(c, cache, pages, kvHead);
+  if (one) {
+    early.load(c, cache, pages, kvHead);
+    if (c.warp < 3) needs.prepare(c, pages, c.warp, c.position);
+    if (C::kQkNorm && c.warp < 2 && c.lane < (C::kD + 31) / 32) {
+      prefetch_l2(head_gain<C>(c, ops, c.warp) + c.lane * 32);
+    }
   }
   begin_task(c, in);
+  float* out = in_scratch<float>(c, ops[C::kOutOperand]);
   for (u32 head = in[kWordTileLo]; head < in[kWordTileHi]; head++) {
-    const u32 kvHead = head / group;
-    prepare_rows<C>(c, ops, s, head, kvHead);
-    consumer_barrier();
-    if (head % group == 0) {
-      for (u32 e = c.thread; e < 2 * c.tokens * C::kD; e += kConsumerThreads) {
-        u32 d = e % C::kD, token = e / C::kD % c.tokens, isValue = e / (C::kD * c.tokens);
-        u32 position = c.position + token;
-        i32 page = page_of(c, pages, position);
-        cache[cache_row<C>(page, position, isValue, kvHead) + d] =
-            (isValue ? s.v : s.k)[token * C::kD + d];
-      }
+    for (u32 item = c.warp; item < 3 * c.tokens; item += kConsumerWarps) {
+      const u32 token = item / 3, which = item % 3;
+      if (!one || item != c.warp) needs.prepare(c, pages, which, c.position + token);
+      prepare_row<C>(c, ops, s, cache, head, which, token, needs);
     }
-    float* out = in_scratch<float>(c, ops[C::kOutOperand]);
+    consumer_barrier();
     if (one) {
-      // At position 0 `early` holds what was never written: not even times 0 may it count.
-      const bool useEarly = c.position > 0 && head == in[kWordTileLo];
-      attend_block<C, 1>(c, s, cache, pages, head, 0, early, useEarly, out);
-    } else {
-      constexpr u32 kBlock = MPK_FEW_KEYS && C::kQueryBlock > 2 ? 2 : C::kQueryBlock;
-      for (u32 query = 0; query < c.tokens; query += kBlock) {
-        attend_block<C, kBlock>(c, s, cache, pages, head, query, early, false, out);
+      attend_block<C, 1>(c, s, cache, pages, head, 0, early, out);
+      if (head + 1 < in[kWordTileHi]) {
+        early.load(c, cache, pages, (head + 1) / (C::kHeads / C::kKvHeads));
       }
+      continue;
+    }
+    constexpr u32 kBlock = MPK_FEW_KEYS && C::kQueryBlock > 2 ? 2 : C::kQueryBlock;
+    for (u32 query = 0; query < c.tokens; query += kBlock) {
+      if (query > 0) consumer_barrier();  // the sums of the block before have been read
+      attend_block<C, kBlock>(c, s, cache, pages, head, query, early, out);
     }
   }
   end_task(c, in);

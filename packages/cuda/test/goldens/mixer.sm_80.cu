@@ -82,6 +82,7 @@ constexpr u32 kReportStream = 2u;
 
 // [core.cuh]
 // [linear.cuh]
+// [heads.cuh]
 // [attention.cuh]
 // [rows.cuh]
 // [sampling.cuh]
