@@ -263,7 +263,7 @@ MPK_DEVICE void attend_block(Context& c, const AttentionShared<C>& s, const u16*
   }
 }
 
-// What a row of q, k or v (`which` 0, 1, 2) needs beside its numbers: had before them for one token.
+// What a row of q, k or v (`which` 0, 1, 2) needs beside its numbers; one token has it before them.
 template <class C> struct RowNeeds {
   HeadTurn<C> turn;
   i32 page;  // of the row in the cache
@@ -280,7 +280,7 @@ template <class C> MPK_DEVICE const typename C::Gain* head_gain(const Context& c
   return in_resident<typename C::Gain>(c, word);
 }
 
-// One warp: a row of a token to shared memory, k and v to the cache too by the first head of a group.
+// One warp: a token's row to shared memory; the first head of a group also appends k and v.
 template <class C>
 MPK_DEVICE void prepare_row(const Context& c, const u32* ops, const AttentionShared<C>& s,
                             u16* cache, u32 head, u32 which, u32 token, const RowNeeds<C>& needs) {
