@@ -47,6 +47,17 @@ export interface ViewOffset {
   readonly lastRow: boolean;
 }
 
+/**
+ * What tasks of a one-token step can do with a flagged value, one whose 32-bit words carry their
+ * own arrival; see docs/adr/0006-flag-in-data.md. Words of bf16 are two neighbouring columns.
+ */
+export interface OpFlags<A = unknown> {
+  /** Inputs of which a task can await each word that it reads. */
+  polls(op: OpInstance<A>, budget: PackingBudget): readonly number[];
+  /** Whether tasks can write output 0 word by word, clearing the other copy. */
+  stores(op: OpInstance<A>, budget: PackingBudget): boolean;
+}
+
 export interface OpTiling<A = unknown> {
   /** Number of tiles; a task is a contiguous tile range [lo, hi) on one SM. 0 for a view. */
   tiles(op: OpInstance<A>): number;
@@ -60,6 +71,8 @@ export interface OpTiling<A = unknown> {
   regions(op: OpInstance<A>, lo: number, hi: number): TaskRegions;
   /** Relative cost of one tile beyond its streamed bytes, in bytes-equivalent. */
   tileCostBytes(op: OpInstance<A>): number;
+  /** Null: tasks neither poll nor store flagged values. */
+  readonly flags: OpFlags<A> | null;
 }
 
 /**

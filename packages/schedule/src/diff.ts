@@ -48,8 +48,16 @@ function memoryLines(plan: Plan): readonly string[] {
     const of = plan.program.values[place.of]?.name ?? `value ${place.of}`;
     return `${name}: columns from ${place.column} of ${of}${place.lastRow ? ", last row" : ""}`;
   });
-  const { scratchBytes, pages, pageTokens } = plan;
-  return [`arena: ${scratchBytes} bytes`, `KV: ${pages} pages of ${pageTokens}`, ...places];
+  const { scratchBytes, pages, pageTokens, flags } = plan;
+  const flagged = Array.from(flags.value, (value, i) => {
+    const name = plan.program.values[value]?.name ?? `value ${value}`;
+    return `${name}: flagged, at ${flags.offsetBytes[i]} of each copy`;
+  });
+  const copies = `copies of flagged values: ${flags.copyBytes} bytes from ${flags.startBytes}`;
+  return [
+    `arena: ${scratchBytes} bytes`, `KV: ${pages} pages of ${pageTokens}`, ...places,
+    ...(flagged.length === 0 ? [] : [copies, ...flagged]),
+  ];
 }
 
 function layoutLines(plan: Plan): readonly string[] {
@@ -62,7 +70,8 @@ function eventLines(plan: Plan): readonly string[] {
   const { events } = plan;
   return Array.from({ length: events.count }, (_, event) => {
     const cross = events.crossStep[event] === 1 ? ", previous step" : "";
-    return `event ${event}: threshold ${events.threshold[event]}${cross}`;
+    const many = events.manyOnly[event] === 1 ? ", steps of several tokens" : "";
+    return `event ${event}: threshold ${events.threshold[event]}${cross}${many}`;
   });
 }
 

@@ -4,8 +4,9 @@ import type { Program } from "@mpk/ir";
 import type { StreamLayout } from "./contracts.ts";
 import { checkMachine } from "./machines.ts";
 import type {
-  EventTable, IdLists, Machine, Placement, Plan, RingSpec, StreamSegment, TaskTable,
+  EventTable, FlagTable, IdLists, Machine, Placement, Plan, RingSpec, StreamSegment, TaskTable,
 } from "./plan.ts";
+import { noFlags } from "./planner/flags.ts";
 import { structureProblems } from "./structure.ts";
 
 /** Text that is no saved plan. The message names the path in the JSON, expected and got. */
@@ -45,6 +46,7 @@ export function loadPlan(text: string): Plan {
     streams: root.at("streams").list((segments) => segments.list(readSegment)),
     placements: root.at("placements").list(readPlacement),
     scratchBytes: root.at("scratchBytes").count(),
+    flags: root.at("flags").optional(readFlags) ?? noFlags,
     pageTokens: root.at("pageTokens").count(),
     pages: root.at("pages").count(),
   };
@@ -84,6 +86,11 @@ class Reader {
   list<T>(read: (entry: Reader) => T): readonly T[] {
     if (!Array.isArray(this.#value)) return this.fail("an array");
     return this.#value.map((entry, i) => read(new Reader(entry, `${this.#path}[${i}]`)));
+  }
+
+  /** Null where the key is missing. */
+  optional<T>(read: (entry: Reader) => T): T | null {
+    return this.#value === undefined ? null : read(this);
   }
 
   nullable<T>(read: (entry: Reader) => T): T | null {
@@ -196,6 +203,16 @@ function readEvents(from: Reader): EventTable {
     threshold,
     homeRank: from.at("homeRank").ints(),
     crossStep: from.at("crossStep").bits(),
+    manyOnly: from.at("manyOnly").optional((bits) => bits.bits()) ?? new Uint8Array(threshold.length),
+  };
+}
+
+function readFlags(from: Reader): FlagTable {
+  return {
+    value: from.at("value").ints(),
+    offsetBytes: from.at("offsetBytes").ints(),
+    startBytes: from.at("startBytes").count(),
+    copyBytes: from.at("copyBytes").count(),
   };
 }
 

@@ -45,6 +45,8 @@ export interface IdLists {
  * A counter in global memory. Each producer task adds one (release, GPU scope); a consumer waits
  * (acquire) until the count since launch reaches `threshold` times the epoch: step + 1 for an
  * edge within a step, step for one that crosses into the next.
+ *
+ * A many-only event is triggered and awaited in steps of several tokens alone, and counts those.
  */
 export interface EventTable {
   readonly count: number;
@@ -53,6 +55,24 @@ export interface EventTable {
   readonly homeRank: Int32Array;
   /** 1: consumers wait for the previous step's triggers (the first step does not wait). */
   readonly crossStep: Uint8Array;
+  /** 1: in steps of one token it is neither triggered nor awaited. Never with `crossStep`. */
+  readonly manyOnly: Uint8Array;
+}
+
+/**
+ * Values that one-token steps hand over word by word: a reader polls each 32-bit word until it
+ * differs from 0xffffffff. One row each, in two copies that take turns over the one-token steps of
+ * a launch; whoever writes a word clears it in the other copy. Steps of several tokens use the
+ * value's ordinary placement and events. See docs/adr/0006-flag-in-data.md.
+ */
+export interface FlagTable {
+  /** Value ids, ascending. */
+  readonly value: Int32Array;
+  /** Where each value's row starts in a copy, bytes. */
+  readonly offsetBytes: Int32Array;
+  /** Copy i is at [startBytes + i * copyBytes, + copyBytes) of the scratch arena. */
+  readonly startBytes: number;
+  readonly copyBytes: number;
 }
 
 /** A part of one SM's stream: the chunks of one task, contiguous in the packed image. */
@@ -108,6 +128,7 @@ export interface Plan {
   /** By value id. */
   readonly placements: readonly Placement[];
   readonly scratchBytes: number;
+  readonly flags: FlagTable;
   /** KV pages: positions per page, and pages for `maxContext`. */
   readonly pageTokens: number;
   readonly pages: number;

@@ -8,7 +8,7 @@ const lists = ({ start, items }: IdLists): { start: number[]; items: number[] } 
 
 /** JSON text that `loadPlan` reads back to an equal plan. Deterministic. */
 export function savePlan(plan: Plan): string {
-  const { tasks, events, streams } = plan;
+  const { tasks, events, streams, flags } = plan;
   return JSON.stringify({
     format: plan.format,
     version: plan.version,
@@ -29,12 +29,16 @@ export function savePlan(plan: Plan): string {
       threshold: [...events.threshold],
       homeRank: [...events.homeRank],
       crossStep: [...events.crossStep],
+      ...(events.manyOnly.includes(1) ? { manyOnly: [...events.manyOnly] } : {}),
     },
     edgesBeforeFusion: plan.edgesBeforeFusion,
     layouts: plan.layouts,
     streams,
     placements: plan.placements,
     scratchBytes: plan.scratchBytes,
+    ...(flags.value.length === 0 ? {} : {
+      flags: { ...flags, value: [...flags.value], offsetBytes: [...flags.offsetBytes] },
+    }),
     pageTokens: plan.pageTokens,
     pages: plan.pages,
   });

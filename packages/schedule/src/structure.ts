@@ -23,6 +23,7 @@ export function structureProblems(plan: Plan): readonly string[] {
   checkRing(plan, say);
   checkStreams(plan, say);
   checkPlacements(plan, say);
+  checkFlags(plan, say);
   return problems;
 }
 
@@ -77,7 +78,7 @@ function checkLists(
 
 function checkEvents(plan: Plan, say: Say): void {
   const { events } = plan;
-  for (const key of ["threshold", "homeRank", "crossStep"] as const) {
+  for (const key of ["threshold", "homeRank", "crossStep", "manyOnly"] as const) {
     if (events[key].length !== events.count) {
       say(`events.${key}: expected ${events.count} entries, got ${events[key].length}`);
     }
@@ -86,6 +87,10 @@ function checkEvents(plan: Plan, say: Say): void {
     if ((events.threshold[event] ?? -1) < 0) say(`event ${event}: its threshold is negative`);
     if (events.homeRank[event] !== 0) say(`event ${event}: its home rank is not 0`);
     if ((events.crossStep[event] ?? 2) > 1) say(`event ${event}: crossStep is neither 0 nor 1`);
+    if ((events.manyOnly[event] ?? 2) > 1) say(`event ${event}: manyOnly is neither 0 nor 1`);
+    if (events.manyOnly[event] === 1 && events.crossStep[event] === 1) {
+      say(`event ${event}: counts steps of several tokens only, so it cannot open the next step`);
+    }
   }
 }
 
@@ -154,4 +159,17 @@ function checkPlacements(plan: Plan, say: Say): void {
   if (!isCount(pages) || !isCount(pageTokens) || pageTokens < 1) {
     say(`pages and pageTokens: expected whole numbers, got ${pages} and ${pageTokens}`);
   }
+}
+
+function checkFlags({ flags, program }: Plan, say: Say): void {
+  const { value, offsetBytes, startBytes, copyBytes } = flags;
+  if (value.length !== offsetBytes.length) {
+    say(`flags: ${value.length} values, but ${offsetBytes.length} offsets`);
+  }
+  if (!isCount(startBytes) || !isCount(copyBytes)) say("flags: the copies are no range of bytes");
+  value.forEach((id, i) => {
+    if (id < 0 || id >= program.values.length) say(`flags: entry ${i} names value ${id}`);
+    if (i > 0 && id <= (value[i - 1] ?? -1)) say(`flags: values do not ascend at entry ${i}`);
+    if ((offsetBytes[i] ?? -1) < 0) say(`flags: entry ${i} starts before its copy`);
+  });
 }

@@ -1,5 +1,6 @@
 /** @file Tilings that several ops share. Pure. */
 import type {
+  OpFlags,
   OpInstance,
   OpPacking,
   OpTiling,
@@ -59,9 +60,12 @@ export const outputColumns = (op: OpInstance): number =>
 /** Bytes that one column of all tokens stands for in a task's cost: read and written, 4 each. */
 export const columnBytes = (op: OpInstance): number => 8 * op.maxTokens;
 
-/** The tiling of an op that makes tasks: not a view. */
-export function tasksOf<A>(tiling: Omit<OpTiling<A>, "view">): OpTiling<A> {
-  return Object.freeze({ ...tiling, view: () => null });
+/** The tiling of an op that makes tasks: not a view. Without `flags` it takes no flagged values. */
+export function tasksOf<A>(
+  tiling: Omit<OpTiling<A>, "view" | "flags">,
+  flags: OpFlags<A> | null = null,
+): OpTiling<A> {
+  return Object.freeze({ ...tiling, view: () => null, flags });
 }
 
 /**
@@ -74,8 +78,9 @@ export function columnTiling<A>(facets: {
   readonly aligned: (op: OpInstance<A>) => readonly number[];
   /** Inputs read whole. */
   readonly whole?: (op: OpInstance<A>) => readonly number[];
+  readonly flags?: OpFlags<A>;
 }): OpTiling<A> {
-  const { width, aligned, whole = () => [] } = facets;
+  const { width, aligned, whole = () => [], flags = null } = facets;
   return tasksOf({
     tiles: (op) => Math.ceil(outputColumns(op) / width(op)),
     placement: "spread",
@@ -88,7 +93,7 @@ export function columnTiling<A>(facets: {
       return regionsOf(reads, columns);
     },
     tileCostBytes: (op) => width(op) * columnBytes(op),
-  });
+  }, flags);
 }
 
 /** The tiling of an op done by one task that reads all of the inputs named. */
@@ -115,6 +120,7 @@ export function viewTiling<A>(offset: (attrs: A) => ViewOffset): OpTiling<A> {
     placement: "spread",
     regions: () => ({ reads: [], writes: [], states: [] }),
     tileCostBytes: () => 0,
+    flags: null,
   });
 }
 

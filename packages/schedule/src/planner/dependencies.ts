@@ -8,6 +8,8 @@ import type { Resolved } from "./views.ts";
 export interface Dependencies {
   /** By task: ops of which a task on another SM must be done first. Ascending, no repeats. */
   readonly needs: readonly (readonly number[])[];
+  /** The same without what flagged values carry: what one-token steps need events for. */
+  readonly eventNeeds: readonly (readonly number[])[];
   /** Producer-consumer pairs of tasks on different SMs, within a step. */
   readonly pairs: number;
   /** By base value: ops whose tasks read or write its bytes, the writer first. */
@@ -34,7 +36,7 @@ interface StateAccess {
 /**
  * Read-after-write through values, and any conflicting order through states. Values are written
  * once per step; reuse of their bytes, within a step or by the next, is the memory plan's and the
- * step gate's business.
+ * step gate's business. `flagged`: values that one-token steps hand over word by word.
  */
 export function findDependencies(
   program: Program,
@@ -42,21 +44,24 @@ export function findDependencies(
   resolved: readonly Resolved[],
   assigned: Assigned,
   execution: readonly number[],
+  flagged: ReadonlySet<number>,
 ): Dependencies {
-  const finder = new Finder(program, nodes, resolved, assigned);
+  const finder = new Finder(program, nodes, resolved, assigned, flagged);
   for (const op of execution) finder.visit(op);
-  const { needs, pairs, accessors } = finder;
-  return { needs, pairs, accessors };
+  const { needs, eventNeeds, pairs, accessors } = finder;
+  return { needs, eventNeeds, pairs, accessors };
 }
 
 class Finder {
   readonly needs: number[][];
+  readonly eventNeeds: number[][];
   readonly accessors: number[][];
   pairs = 0;
   readonly #program: Program;
   readonly #nodes: readonly OpNode[];
   readonly #resolved: readonly Resolved[];
   readonly #assigned: Assigned;
+  readonly #flagged: ReadonlySet<number>;
   readonly #writers = new Map<number, Writers>();
   readonly #states = new Map<number, StateAccess[]>();
   /** seen[p] === c + 1: the pair (p, c) is already counted. */
@@ -67,12 +72,15 @@ class Finder {
     nodes: readonly OpNode[],
     resolved: readonly Resolved[],
     assigned: Assigned,
+    flagged: ReadonlySet<number>,
   ) {
     this.#program = program;
     this.#nodes = nodes;
     this.#resolved = resolved;
     this.#assigned = assigned;
+    this.#flagged = flagged;
     this.needs = Array.from({ length: assigned.tasks.count }, () => []);
+    this.eventNeeds = flagged.size === 0 ? this.needs : this.needs.map(() => []);
     this.accessors = program.values.map(() => []);
     this.#seen = new Int32Array(assigned.tasks.count);
   }
@@ -105,7 +113,7 @@ class Finder {
       const hi = region.hi + from.column;
       for (let i = firstEndingAfter(producers.hi, lo); i < producers.lo.length; i++) {
         if ((producers.lo[i] ?? 0) >= hi) break;
-        this.#need(task, producers.task[i] ?? 0);
+        this.#need(task, producers.task[i] ?? 0, this.#flagged.has(from.base));
       }
     }
   }
@@ -119,7 +127,7 @@ class Finder {
       for (const other of earlier) {
         const overlap = other.lo < hi && lo < other.hi && other.rows === rows;
         const conflict = overlap && (write || other.write);
-        if (other.op !== index && conflict) this.#need(task, other.task);
+        if (other.op !== index && conflict) this.#need(task, other.task, false);
       }
       earlier.push({ op: index, task, rows, write, lo, hi });
     }
@@ -138,13 +146,15 @@ class Finder {
     }
   }
 
-  #need(consumer: number, producer: number): void {
+  #need(consumer: number, producer: number, isFlagged: boolean): void {
     const { tasks } = this.#assigned;
-    const isSame = tasks.sm[producer] === tasks.sm[consumer];
-    if (isSame || this.#seen[producer] === consumer + 1) return;
+    if (tasks.sm[producer] === tasks.sm[consumer]) return;
+    const op = tasks.op[producer] ?? 0;
+    const events = this.eventNeeds[consumer];
+    if (!isFlagged && events?.includes(op) === false) events.push(op);
+    if (this.#seen[producer] === consumer + 1) return;
     this.#seen[producer] = consumer + 1;
     this.pairs++;
-    const op = tasks.op[producer] ?? 0;
     const list = this.needs[consumer];
     if (list !== undefined && !list.includes(op)) list.push(op);
   }

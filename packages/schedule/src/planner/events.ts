@@ -14,19 +14,31 @@ export interface Events {
   readonly signals: IdLists;
   /** By op: bit set of the ops that are complete before any of its tasks starts. */
   readonly doneBefore: readonly Uint32Array[];
+  /** The same for steps of one token. */
+  readonly doneBeforeOfOne: readonly Uint32Array[];
   /** Consumer-producer pairs of the step gate, before fusion. */
   readonly gatePairs: number;
 }
 
-/** `effects`: by op, whether it opens the next step. */
+/**
+ * `needs`: by task, the ops it needs; `eventNeeds`: those that it needs events for in steps of one
+ * token too, the very same list where nothing is flagged. Waits beyond these are many-only, with
+ * events of their own. `effects`: by op, whether it opens the next step.
+ */
 export function planEvents(
   needs: readonly (readonly number[])[],
+  eventNeeds: readonly (readonly number[])[],
   assigned: Assigned,
   execution: readonly number[],
   effects: readonly boolean[],
   sms: number,
 ): Events {
-  const { waits, doneBefore } = reduceWaits(needs, assigned, execution, sms);
+  const all = reduceWaits(needs, assigned, execution, sms);
+  const always = eventNeeds === needs ? all : reduceWaits(eventNeeds, assigned, execution, sms);
+  const { waits } = always;
+  const manyWaits = all.waits.map((ops, task) =>
+    always === all ? [] : ops.filter((op) => waits[task]?.includes(op) !== true),
+  );
   const gates = closeStep(waits, assigned, execution, effects, sms);
   const { tasks, order, opStart } = assigned;
   const opTasks = (op: number): number => (opStart[op + 1] ?? 0) - (opStart[op] ?? 0);
@@ -35,21 +47,26 @@ export function planEvents(
     const task = order.items[order.start[sm] ?? 0];
     if ((order.start[sm] ?? 0) < (order.start[sm + 1] ?? 0) && task !== undefined) first.push(task);
   }
-  const table = numberEvents(waits, gates, opTasks, opStart.length - 1);
-  const waitLists = waits.map((ops) => ops.map((op) => table.within.get(op) ?? -1));
+  const table = numberEvents(waits, manyWaits, gates, opTasks, opStart.length - 1);
+  // Many-only events come last in every list: one look at the first tells whether there are others.
+  const waitLists = waits.map((ops, task) => [
+    ...ops.map((op) => table.within.get(op) ?? -1),
+    ...(manyWaits[task] ?? []).map((op) => table.many.get(op) ?? -1),
+  ]);
   const gateEvents = gates.map((op) => table.across.get(op) ?? -1);
   for (const task of first) waitLists[task] = [...gateEvents, ...(waitLists[task] ?? [])];
   const signalLists: number[][] = [];
   for (let task = 0; task < tasks.count; task++) {
     const op = tasks.op[task] ?? 0;
-    const mine = [table.within.get(op), table.across.get(op)];
+    const mine = [table.within.get(op), table.across.get(op), table.many.get(op)];
     signalLists.push(mine.filter((event) => event !== undefined));
   }
   return {
     events: table.events,
     waits: toIdLists(waitLists),
     signals: toIdLists(signalLists),
-    doneBefore,
+    doneBefore: all.doneBefore,
+    doneBeforeOfOne: always.doneBefore,
     gatePairs: first.length * gates.reduce((sum, op) => sum + opTasks(op), 0),
   };
 }
@@ -159,37 +176,47 @@ interface NumberedEvents {
   readonly events: EventTable;
   readonly within: ReadonlyMap<number, number>;
   readonly across: ReadonlyMap<number, number>;
+  readonly many: ReadonlyMap<number, number>;
 }
 
 function numberEvents(
   waits: readonly (readonly number[])[],
+  manyWaits: readonly (readonly number[])[],
   gates: readonly number[],
   opTasks: (op: number) => number,
   ops: number,
 ): NumberedEvents {
   const awaited = new Set<number>(waits.flat());
+  const awaitedByMany = new Set<number>(manyWaits.flat());
   const within = new Map<number, number>();
   const across = new Map<number, number>();
+  const many = new Map<number, number>();
   const threshold: number[] = [];
-  const crossStep: number[] = [];
-  const add = (op: number, cross: boolean): void => {
-    (cross ? across : within).set(op, threshold.length);
+  const add = (op: number, events: Map<number, number>): void => {
+    events.set(op, threshold.length);
     threshold.push(opTasks(op));
-    crossStep.push(cross ? 1 : 0);
   };
   for (let op = 0; op < ops; op++) {
-    if (awaited.has(op)) add(op, false);
-    if (gates.includes(op)) add(op, true);
+    if (awaited.has(op)) add(op, within);
+    if (gates.includes(op)) add(op, across);
+    if (awaitedByMany.has(op)) add(op, many);
   }
   const count = threshold.length;
+  const bitsOf = (events: Map<number, number>): Uint8Array => {
+    const bits = new Uint8Array(count);
+    for (const event of events.values()) bits[event] = 1;
+    return bits;
+  };
   return {
     within,
     across,
+    many,
     events: {
       count,
       threshold: Int32Array.from(threshold),
       homeRank: new Int32Array(count),
-      crossStep: Uint8Array.from(crossStep),
+      crossStep: bitsOf(across),
+      manyOnly: bitsOf(many),
     },
   };
 }

@@ -7,6 +7,7 @@ import type { Machine, Plan } from "../plan.ts";
 import { assignTasks } from "./assign.ts";
 import { findDependencies } from "./dependencies.ts";
 import { planEvents } from "./events.ts";
+import { chooseFlagged, placeFlagged } from "./flags.ts";
 import { planMemory } from "./memory.ts";
 import { executionOrder, resolveOps } from "./nodes.ts";
 import type { OpClass } from "./nodes.ts";
@@ -20,6 +21,11 @@ export interface PlanOptions extends RingOptions {
   readonly period?: number;
   /** Positions per KV page; default 64. */
   readonly pageTokens?: number;
+  /**
+   * How one-token steps hand values over: by counters (default), or by flags in the data wherever
+   * the ops can (see docs/adr/0006-flag-in-data.md).
+   */
+  readonly protocol?: "counter" | "flag";
 }
 
 /**
@@ -50,13 +56,21 @@ export function plan(
   const { sms } = machine;
   const period = options.period ?? 1;
   if (!(period >= 1)) throw new PlanError(`period: expected at least 1 layer, got ${period}`);
+  const { protocol = "counter" } = options;
+  if (protocol !== "counter" && protocol !== "flag") {
+    throw new PlanError(`protocol: expected "counter" or "flag", got ${String(protocol)}`);
+  }
   const assigned = assignTasks(nodes, execution, layouts, sms, { period });
-  const found = findDependencies(program, nodes, resolved, assigned, execution);
+  const flagged = protocol === "flag"
+    ? chooseFlagged(program, nodes, resolved, { ...ring, chunkBytes: ring.stageBytes })
+    : new Set<number>();
+  const found = findDependencies(program, nodes, resolved, assigned, execution, flagged);
   const effects = nodes.map((node) => node.cls.schedule.semantics.traits.effect);
-  const events = planEvents(found.needs, assigned, execution, effects, sms);
+  const events = planEvents(found.needs, found.eventNeeds, assigned, execution, effects, sms);
   const memory = planMemory(
-    program, resolved, found.accessors, assigned, execution, events.doneBefore,
+    program, resolved, found.accessors, assigned, execution, events, flagged,
   );
+  const flags = placeFlagged(program, flagged, memory.scratchBytes);
   const pageTokens = options.pageTokens ?? 64;
   return Object.freeze({
     format: "mpk-plan",
@@ -74,7 +88,8 @@ export function plan(
     layouts,
     streams: planStreams(assigned, layouts, sms),
     placements: memory.placements,
-    scratchBytes: memory.scratchBytes,
+    scratchBytes: Math.max(memory.scratchBytes, flags.startBytes + 2 * flags.copyBytes),
+    flags,
     pageTokens,
     pages: Math.ceil(maxContext / pageTokens),
   });

@@ -3,6 +3,7 @@ import type { Program } from "@mpk/ir";
 import type { Placement } from "../plan.ts";
 import type { Assigned } from "./assign.ts";
 import { hasBit } from "./events.ts";
+import type { Events } from "./events.ts";
 import { bytesOf, roundUp } from "./shapes.ts";
 import type { Resolved } from "./views.ts";
 
@@ -20,12 +21,15 @@ interface Block {
   readonly accessors: readonly number[];
   /** Results stay readable until the next step. */
   readonly keep: boolean;
+  /** Used in steps of several tokens only. */
+  readonly flagged: boolean;
 }
 
 /**
  * First fit, in execution order. A block may be overwritten by an op only if every op that touches
  * it is complete before any task of that op starts (`doneBefore`); across steps the gate orders
- * everything. Cost: values still alive per op, so linear in layers.
+ * everything. One-token steps know of fewer ops (`doneBeforeOfOne`), but leave the bytes of
+ * flagged values alone. Cost: values still alive per op, so linear in layers.
  */
 export function planMemory(
   program: Program,
@@ -33,7 +37,8 @@ export function planMemory(
   accessors: readonly (readonly number[])[],
   assigned: Assigned,
   execution: readonly number[],
-  doneBefore: readonly Uint32Array[],
+  { doneBefore, doneBeforeOfOne }: Pick<Events, "doneBefore" | "doneBeforeOfOne">,
+  flagged: ReadonlySet<number>,
 ): MemoryPlan {
   const kept = new Set(Object.values(program.outputs).map((value) => resolved[value]?.base));
   const offsets = new Map<number, { offset: number; bytes: number }>();
@@ -42,8 +47,10 @@ export function planMemory(
   let scratchBytes = 0;
   for (const op of execution) {
     const done = doneBefore[op] as Uint32Array;
-    const isDead = (block: Block): boolean =>
-      !block.keep && block.accessors.every((accessor) => hasBit(done, accessor));
+    const doneOfOne = doneBeforeOfOne[op] as Uint32Array;
+    const isDead = (block: Block, forFlagged = false): boolean =>
+      !block.keep && block.accessors.every((accessor) => hasBit(done, accessor)) &&
+      (block.flagged || forFlagged || block.accessors.every((it) => hasBit(doneOfOne, it)));
     // An op on every SM in use leaves nobody behind: what is dead to it is dead to all later ops.
     const onAll = (assigned.opStart[op + 1] ?? 0) - (assigned.opStart[op] ?? 0) === busySms;
     if (onAll) alive = alive.filter((block) => !isDead(block));
@@ -51,10 +58,11 @@ export function planMemory(
       const type = program.values[value]?.type;
       if (type === undefined) continue;
       const bytes = bytesOf(type, program.limits.maxTokens);
-      const offset = firstGap(alive.filter((block) => !isDead(block)), bytes);
+      const isFlagged = flagged.has(value);
+      const offset = firstGap(alive.filter((block) => !isDead(block, isFlagged)), bytes);
       const block = {
         offset, bytes: roundUp(bytes, alignment),
-        accessors: accessors[value] ?? [op], keep: kept.has(value),
+        accessors: accessors[value] ?? [op], keep: kept.has(value), flagged: isFlagged,
       };
       alive.push(block);
       offsets.set(value, { offset, bytes });

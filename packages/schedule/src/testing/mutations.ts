@@ -67,6 +67,13 @@ function addThreshold(by: number): Mutation {
   }));
 }
 
+function editFlags(change: (plan: Plan, pick: Pick) => Partial<Plan["flags"]> | null): Mutation {
+  return (plan, pick) => {
+    const changed = plan.flags.value.length === 0 ? null : change(plan, pick);
+    return changed === null ? null : { ...plan, flags: { ...plan.flags, ...changed } };
+  };
+}
+
 function editPlacement(
   isSite: (place: Placement) => boolean,
   change: (place: Placement, plan: Plan, pick: Pick) => Placement,
@@ -181,6 +188,25 @@ export const mutations = {
     const at = pick(segments.length);
     const segment = segments[at];
     if (segment !== undefined) segments[at] = { ...segment, chunks: segment.chunks + 1 };
+  }),
+  "flip a manyOnly flag": editEvent(({ events }, event) => ({
+    manyOnly: events.manyOnly.map((x, i) =>
+      i === event && events.crossStep[event] === 0 ? 1 - x : x),
+  })),
+  "use one copy of flagged values": editFlags(() => ({ copyBytes: 0 })),
+  "share a flagged row's bytes": editFlags(({ flags }, pick) => {
+    const site = pick(flags.value.length);
+    const other = flags.offsetBytes[pick(flags.value.length)] ?? 0;
+    return { offsetBytes: flags.offsetBytes.map((x, i) => (i === site ? other : x)) };
+  }),
+  "put flagged rows among the others": editFlags(({ placements }, pick) => {
+    const places = placements.flatMap((place) => (place.kind === "scratch" ? [place] : []));
+    return { startBytes: places[pick(places.length)]?.offsetBytes ?? 0 };
+  }),
+  "no longer flag a value": editFlags(({ flags }, pick) => {
+    const site = pick(flags.value.length);
+    const without = (list: Int32Array): Int32Array => list.filter((_, i) => i !== site);
+    return { value: without(flags.value), offsetBytes: without(flags.offsetBytes) };
   }),
 } as const satisfies Record<string, Mutation>;
 

@@ -37,11 +37,21 @@ export interface PlanSizes extends ProgramSizes {
   readonly maxSms?: number;
 }
 
+/** As `plans`, with flags in the data wherever the table's ops can. */
+export function flaggedPlans(
+  sizes: PlanSizes = {},
+  table: ScheduleTable = toyTable,
+  from: fc.Arbitrary<Program> = programs(sizes),
+): fc.Arbitrary<Plan> {
+  return plans(sizes, table, from, { protocol: "flag" });
+}
+
 /** Plans of the caller's programs; by default tiny ones over `toyTable` on 2 to 5 SMs. */
 export function plans(
   sizes: PlanSizes = {},
   table: ScheduleTable = toyTable,
   from: fc.Arbitrary<Program> = programs(sizes),
+  fixed: PlanOptions = {},
 ): fc.Arbitrary<Plan> {
   return fc
     .record({
@@ -49,5 +59,5 @@ export function plans(
       machine: machineArbitrary(sizes.minSms ?? 2, sizes.maxSms ?? 5),
       options: planOptions(),
     })
-    .map(({ program, machine, options }) => plan(program, table, machine, options));
+    .map(({ program, machine, options }) => plan(program, table, machine, { ...options, ...fixed }));
 }

@@ -78,6 +78,7 @@ const tiling: OpTiling<MatmulAttrs> = {
     };
   },
   tileCostBytes: () => 0,
+  flags: { polls: () => [0], stores: () => true },
 };
 
 const packing: OpPacking<MatmulAttrs> = {

@@ -62,6 +62,7 @@ function define(
 /** Tiles of eight output columns that read the same columns of every listed input. */
 function columnTiles(
   reads: (op: OpInstance<Attrs>, lo: number, hi: number) => readonly [number, number, number][],
+  polls: (op: OpInstance<Attrs>) => readonly number[] = () => [0],
 ): OpTiling<Attrs> {
   return {
     tiles: (op) => Math.ceil(columnsOf(typeAt(op.outputs, 0)) / tileColumns),
@@ -79,6 +80,7 @@ function columnTiles(
       };
     },
     tileCostBytes: () => 64,
+    flags: { polls, stores: () => true },
   };
 }
 
@@ -129,8 +131,9 @@ export const fold: OpSchedule<Attrs> = {
       })];
     },
   ),
-  tiling: columnTiles((op, lo, hi) =>
-    op.inputs.slice(0, dataInputs(op)).map((_, index) => [index, lo, hi]),
+  tiling: columnTiles(
+    (op, lo, hi) => op.inputs.slice(0, dataInputs(op)).map((_, index) => [index, lo, hi]),
+    (op) => op.inputs.slice(0, dataInputs(op)).map((_, index) => index),
   ),
   packing: {
     resident: (op) => (dataInputs(op) < op.inputs.length ? [op.inputs.length - 1] : []),
@@ -224,6 +227,7 @@ function view(
       placement: "spread",
       regions: () => ({ reads: [], writes: [], states: [] }),
       tileCostBytes: () => 0,
+      flags: null,
     },
     packing: noStream,
     // Views never become tasks.

@@ -76,6 +76,7 @@ export const mix: OpSchedule<MixAttrs> = {
       };
     },
     tileCostBytes: () => 256,
+    flags: { polls: () => [0], stores: () => true },
   },
   packing: { resident: () => [], stream: () => null },
   *task(op, _layout, ctx) {
@@ -133,6 +134,7 @@ export const choose: OpSchedule<{ readonly [key: string]: Json }> = {
       states: [],
     }),
     tileCostBytes: () => 64,
+    flags: null,
   },
   packing: { resident: () => [], stream: () => null },
   *task(op, _layout, ctx) {

@@ -7,7 +7,7 @@ import type { LawReport } from "./report.ts";
 /** Counters are 32-bit. */
 const counterLimit = 2 ** 32 - 1;
 
-export function checkCounts(model: Model, execution: Execution): LawReport {
+export function checkCounts(model: Model, executions: readonly Execution[]): LawReport {
   const law = openLaw("counts");
   const { plan, slotTask } = model;
   const { events, signals } = plan;
@@ -38,7 +38,7 @@ export function checkCounts(model: Model, execution: Execution): LawReport {
       { kind: "count", event, triggers: triggers[event] ?? 0 },
     );
   }
-  for (const { event, slot, step } of execution.mixed) {
+  for (const { event, slot, step } of executions.flatMap(({ mixed }) => mixed)) {
     const task = slotTask[slot] ?? -1;
     const sm = model.slotSm[slot] ?? 0;
     const place = slot - (plan.order.start[sm] ?? 0);

@@ -1,31 +1,44 @@
 /** @file Law 3: no interleaving gets stuck. Words a stuck schedule as its shortest cycle. */
 import { alg, Graph } from "graphlib";
+import type { Plan } from "../plan.ts";
 import type { Waiting } from "./evidence.ts";
-import type { Execution, Stuck } from "./execution.ts";
+import type { Execution, StepKind, Stuck } from "./execution.ts";
 import { unrolledSteps } from "./execution.ts";
 import type { Model } from "./model.ts";
-import { describeEvent, describeTask, openLaw, taskLine } from "./report.ts";
+import { describeEvent, describeTask, openLaw, taskLine, valueName } from "./report.ts";
 import type { LawBook, LawReport } from "./report.ts";
 
-export function checkDeadlock(model: Model, execution: Execution): LawReport {
+export function checkDeadlock(model: Model, executions: readonly Execution[]): LawReport {
   const law = openLaw("deadlock");
-  law.count("task starts", model.slots * unrolledSteps);
-  law.count("waits", model.plan.waits.items.length * unrolledSteps);
-  if (execution.stuck.length > 0) explain(model, execution.stuck, law);
+  for (const { stuck, kinds } of executions) {
+    law.count("task starts", model.slots * unrolledSteps);
+    law.count("waits", model.plan.waits.items.length * unrolledSteps);
+    if (stuck.length > 0) explain(model, stuck, kinds, law);
+  }
   checkRing(model, law);
   return law.close();
 }
 
-/** SMs whose slots still have to trigger what a stuck SM waits for. */
-function blames(model: Model, at: Stuck, stuckAt: ReadonlyMap<number, Stuck>): readonly number[] {
+/** SMs whose slots still have to trigger, or write, what a stuck SM waits for. */
+function blames(
+  model: Model,
+  at: Stuck,
+  stuckAt: ReadonlyMap<number, Stuck>,
+  kinds: readonly StepKind[],
+): readonly number[] {
   const { plan, slotSm, slotTask } = model;
   const epoch = at.step + (plan.events.crossStep[at.event] === 1 ? 0 : 1);
   const blamed = new Set<number>();
+  if (at.poll !== null) {
+    const sm = slotSm[at.poll.writer] ?? -1;
+    return stuckAt.has(sm) ? [sm] : [];
+  }
   for (let slot = 0; slot < model.slots; slot++) {
     const task = slotTask[slot] ?? -1;
     const from = plan.signals.start[task] ?? 0;
     const list = plan.signals.items.subarray(from, plan.signals.start[task + 1] ?? 0);
     if (!list.includes(at.event)) continue;
+    if (plan.events.manyOnly[at.event] === 1 && kinds[epoch - 1] === "one") continue;
     const other = stuckAt.get(slotSm[slot] ?? -1);
     if (other === undefined) continue;
     const done = other.step > epoch - 1 || (other.step === epoch - 1 && other.slot > slot);
@@ -34,19 +47,24 @@ function blames(model: Model, at: Stuck, stuckAt: ReadonlyMap<number, Stuck>): r
   return [...blamed];
 }
 
-function explain(model: Model, stuck: readonly Stuck[], law: LawBook): void {
+function explain(
+  model: Model,
+  stuck: readonly Stuck[],
+  kinds: readonly StepKind[],
+  law: LawBook,
+): void {
   const { plan, slotTask } = model;
   const stuckAt = new Map(stuck.map((at) => [at.sm, at]));
   const graph = new Graph({ directed: true });
   for (const at of stuck) {
-    const blamed = blames(model, at, stuckAt);
+    const blamed = blames(model, at, stuckAt, kinds);
     graph.setNode(String(at.sm));
     for (const sm of blamed) graph.setEdge(String(at.sm), String(sm));
     if (blamed.length > 0) continue;
     const task = slotTask[at.slot] ?? -1;
     law.violate(
       `${describeTask(plan, task)} waits forever in step ${at.step} for ` +
-        `${describeEvent(plan, at.event)}: expected ${at.expected}, seen ${at.seen}, ` +
+        `${awaited(plan, at)}: expected ${at.expected}, seen ${at.seen}, ` +
         `and no trigger is left to come`,
       [taskLine(plan, task)],
       { kind: "deadlock", waiting: [waitingAt(model, at)] },
@@ -60,7 +78,9 @@ function explain(model: Model, stuck: readonly Stuck[], law: LawBook): void {
   const lines = waiting.map((at) =>
     taskLine(
       plan, slotTask[at.slot] ?? -1,
-      `in step ${at.step} needs ${at.expected} of event ${at.event}, sees ${at.seen}`,
+      at.poll !== null
+        ? `in step ${at.step} polls ${valueName(plan, at.poll.value)}`
+        : `in step ${at.step} needs ${at.expected} of event ${at.event}, sees ${at.seen}`,
     ),
   );
   const names = waiting.map((at) => describeTask(plan, slotTask[at.slot] ?? -1));
@@ -72,6 +92,11 @@ function explain(model: Model, stuck: readonly Stuck[], law: LawBook): void {
 function waitingAt({ plan }: Model, { sm, slot, step, event, expected, seen }: Stuck): Waiting {
   const place = slot - (plan.order.start[sm] ?? 0);
   return { sm, place, step, entering: false, event, expected, seen };
+}
+
+function awaited(plan: Plan, { event, poll }: Stuck): string {
+  if (poll === null) return describeEvent(plan, event);
+  return `words of ${valueName(plan, poll.value)}`;
 }
 
 /** A cycle without detours through the nodes of a strongly connected component. */

@@ -12,6 +12,7 @@ export interface Happening {
 
 /** A wait that is never over. */
 export interface Waiting extends Happening {
+  /** -1: it polls words of a flagged value. */
   readonly event: number;
   readonly expected: number;
   readonly seen: number;

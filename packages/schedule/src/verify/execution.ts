@@ -3,7 +3,8 @@
  *
  * Counters only grow, so running an SM never takes away another's chance to run: if one order of
  * running gets through, all do, and if one is stuck, all get stuck at the same place. A clock says,
- * per SM, how many of its slots (counted over steps) are done for sure.
+ * per SM, how many of its slots (counted over steps) are done for sure. Polls of flagged words block
+ * as waits do, but order nothing beyond their own bytes: clocks learn nothing from them.
  */
 import type { Plan } from "../plan.ts";
 import type { Model } from "./model.ts";
@@ -14,17 +15,31 @@ import type { Model } from "./model.ts";
  */
 export const unrolledSteps = 2;
 
+/** A step of one token polls flagged values and leaves many-only events alone. */
+export type StepKind = "one" | "many";
+
+/** What the steps may be, one after another: all successions where the kinds differ. */
+export function successions(plan: Plan): readonly (readonly StepKind[])[] {
+  if (plan.flags.value.length === 0 && !plan.events.manyOnly.includes(1)) return [["many", "many"]];
+  return [["one", "one"], ["one", "many"], ["many", "one"], ["many", "many"]];
+}
+
 /** Where an SM was stuck. */
 export interface Stuck {
   readonly sm: number;
   readonly slot: number;
   readonly step: number;
+  /** -1 at a poll. */
   readonly event: number;
+  /** At a poll: the flagged value, and the slot that has not written its part. */
+  readonly poll: { readonly value: number; readonly writer: number } | null;
   readonly expected: number;
   readonly seen: number;
 }
 
 export interface Execution {
+  /** What the unrolled steps were. */
+  readonly kinds: readonly StepKind[];
   /** Slots in an order that respects everything, as step * slots + slot. */
   readonly timeline: Float64Array;
   readonly executed: number;
@@ -48,7 +63,7 @@ interface Counter {
   /** Smallest count that a blocked SM needs. */
   needed: number;
   readonly blocked: { sm: number; target: number }[];
-  /** By step: join of the clocks of its triggers. */
+  /** By epoch (steps that it counts): join of the clocks of its triggers. */
   readonly clocks: (Int32Array | undefined)[];
   /** By SM: slots done once all triggers of step 0 are. */
   readonly last: Int32Array;
@@ -59,11 +74,17 @@ interface Cursor {
   slot: number;
   step: number;
   wait: number;
+  /** Writers of polled words seen done. */
+  polled: number;
   entered: number;
 }
 
-export function execute(model: Model, watch: Watch): Execution {
-  return new Unrolling(model, watch).run();
+export function execute(
+  model: Model,
+  watch: Watch,
+  kinds: readonly StepKind[] = ["many", "many"],
+): Execution {
+  return new Unrolling(model, watch, kinds).run();
 }
 
 class Unrolling {
@@ -75,16 +96,23 @@ class Unrolling {
   readonly #timeline: Float64Array;
   readonly #mixed: { event: number; slot: number; step: number }[] = [];
   readonly #runnable: number[] = [];
+  readonly #kinds: readonly StepKind[];
+  /** By slot: steps done. */
+  readonly #done: Uint8Array;
+  /** By slot: SMs that poll for what it writes. */
+  readonly #pollers = new Map<number, number[]>();
   #executed = 0;
 
-  constructor(model: Model, watch: Watch) {
+  constructor(model: Model, watch: Watch, kinds: readonly StepKind[]) {
     const { machine, order } = model.plan;
     this.#model = model;
     this.#watch = watch;
+    this.#kinds = kinds;
+    this.#done = new Uint8Array(model.slots);
     this.#counters = makeCounters(model);
     this.#clocks = Array.from({ length: machine.sms }, () => new Int32Array(machine.sms));
     this.#cursors = Array.from({ length: machine.sms }, (_, sm) => ({
-      slot: order.start[sm] ?? 0, step: 0, wait: 0, entered: -1,
+      slot: order.start[sm] ?? 0, step: 0, wait: 0, polled: 0, entered: -1,
     }));
     this.#timeline = new Float64Array(model.slots * unrolledSteps);
   }
@@ -96,9 +124,10 @@ class Unrolling {
       this.#advance(sm);
     }
     return {
+      kinds: this.#kinds,
       timeline: this.#timeline,
       executed: this.#executed,
-      stuck: findStuck(plan, this.#cursors, this.#counters),
+      stuck: this.#findStuck(),
       mixed: this.#mixed,
     };
   }
@@ -112,14 +141,18 @@ class Unrolling {
     const { signals } = plan;
     while (at.step < unrolledSteps && from < end) {
       const task = slotTask[at.slot] ?? -1;
-      if (!this.#passAll(sm, task, at, clock)) return;
+      if (!this.#passAll(sm, task, at, clock) || !this.#passPolls(sm, at)) return;
       this.#watch.onStart(at.slot, at.step, clock);
       this.#timeline[this.#executed++] = at.step * slots + at.slot;
       clock[sm] = at.step * (end - from) + (at.slot - from) + 1;
       for (let i = signals.start[task] ?? 0; i < (signals.start[task + 1] ?? 0); i++) {
         this.#trigger(signals.items[i] ?? -1, at, clock);
       }
+      this.#done[at.slot] = at.step + 1;
+      this.#runnable.push(...(this.#pollers.get(at.slot) ?? []));
+      this.#pollers.delete(at.slot);
       at.wait = 0;
+      at.polled = 0;
       at.slot++;
       if (at.slot === end) {
         at.slot = from;
@@ -140,11 +173,35 @@ class Unrolling {
     for (let i = (waits.start[task] ?? 0) + at.wait; i < end; i++) {
       const event = waits.items[i] ?? -1;
       if (events.crossStep[event] === 0) enter();
-      if (!this.#pass(sm, event, at.step, clock)) return false;
+      if (!this.#isIdle(event, at.step) && !this.#pass(sm, event, at.step, clock)) return false;
       at.wait++;
     }
     enter();
     return true;
+  }
+
+  /** Goes through what a one-token step polls; false where a writer is still to come. */
+  #passPolls(sm: number, at: Cursor): boolean {
+    if (this.#kinds[at.step] !== "one") return true;
+    const writers = this.#model.polled(at.slot);
+    for (; at.polled < writers.length; at.polled++) {
+      const writer = writers[at.polled]?.writer ?? -1;
+      if ((this.#done[writer] ?? 0) > at.step) continue;
+      this.#pollers.set(writer, [...(this.#pollers.get(writer) ?? []), sm]);
+      return false;
+    }
+    return true;
+  }
+
+  /** A many-only event in a step of one token. */
+  #isIdle(event: number, step: number): boolean {
+    return this.#model.plan.events.manyOnly[event] === 1 && this.#kinds[step] === "one";
+  }
+
+  /** Steps before this one that an event counts. */
+  #counted(event: number, step: number): number {
+    if (this.#model.plan.events.manyOnly[event] !== 1) return step;
+    return this.#kinds.slice(0, step).filter((kind) => kind === "many").length;
   }
 
   /** True when the wait is over; joins what it guarantees. */
@@ -152,7 +209,7 @@ class Unrolling {
     const { events } = this.#model.plan;
     const counter = this.#counters[event];
     if (counter === undefined) return true;
-    const epoch = step + (events.crossStep[event] === 1 ? 0 : 1);
+    const epoch = this.#counted(event, step) + (events.crossStep[event] === 1 ? 0 : 1);
     const threshold = events.threshold[event] ?? 0;
     if (counter.seen < threshold * epoch) {
       counter.blocked.push({ sm, target: threshold * epoch });
@@ -168,11 +225,12 @@ class Unrolling {
 
   #trigger(event: number, { slot, step }: Cursor, clock: Int32Array): void {
     const counter = this.#counters[event];
-    if (counter === undefined) return;
-    if (step > 0 && !reaches(clock, counter.last, this.#model.plan.order.start, step - 1)) {
+    if (counter === undefined || this.#isIdle(event, step)) return;
+    const epoch = this.#counted(event, step);
+    if (epoch > 0 && !reaches(clock, counter.last, this.#model.plan.order.start, step - 1)) {
       this.#mixed.push({ event, slot, step });
     }
-    join((counter.clocks[step] ??= new Int32Array(clock.length)), clock);
+    join((counter.clocks[epoch] ??= new Int32Array(clock.length)), clock);
     counter.seen++;
     if (counter.seen < counter.needed) return;
     counter.needed = Infinity;
@@ -183,6 +241,25 @@ class Unrolling {
         counter.needed = Math.min(counter.needed, waiter.target);
       }
     }
+  }
+
+  #findStuck(): readonly Stuck[] {
+    const { plan } = this.#model;
+    return this.#cursors.flatMap((at, sm) => {
+      const empty = plan.order.start[sm] === plan.order.start[sm + 1];
+      if (at.step >= unrolledSteps || empty) return [];
+      const { slot, step } = at;
+      const task = plan.order.items[slot] ?? -1;
+      const place = (plan.waits.start[task] ?? 0) + at.wait;
+      if (place >= (plan.waits.start[task + 1] ?? 0)) {
+        const poll = this.#model.polled(slot)[at.polled] ?? null;
+        return [{ sm, slot, step, event: -1, poll, expected: 1, seen: 0 }];
+      }
+      const event = plan.waits.items[place] ?? -1;
+      const epoch = this.#counted(event, step) + (plan.events.crossStep[event] === 1 ? 0 : 1);
+      const expected = (plan.events.threshold[event] ?? 0) * epoch;
+      return [{ sm, slot, step, event, poll: null, expected, seen: this.#counters[event]?.seen ?? 0 }];
+    });
   }
 }
 
@@ -205,27 +282,6 @@ function makeCounters(model: Model): readonly Counter[] {
   return last.map((list, event) => ({
     seen: 0, needed: Infinity, blocked: [], clocks: [], last: list, triggers: triggers[event] ?? 0,
   }));
-}
-
-function findStuck(
-  plan: Plan,
-  cursors: readonly Cursor[],
-  counters: readonly Counter[],
-): readonly Stuck[] {
-  const stuck: Stuck[] = [];
-  cursors.forEach((at, sm) => {
-    const empty = plan.order.start[sm] === plan.order.start[sm + 1];
-    if (at.step >= unrolledSteps || empty) return;
-    const task = plan.order.items[at.slot] ?? -1;
-    const event = plan.waits.items[(plan.waits.start[task] ?? 0) + at.wait] ?? -1;
-    const epoch = at.step + (plan.events.crossStep[event] === 1 ? 0 : 1);
-    stuck.push({
-      sm, slot: at.slot, step: at.step, event,
-      expected: (plan.events.threshold[event] ?? 0) * epoch,
-      seen: counters[event]?.seen ?? 0,
-    });
-  });
-  return stuck;
 }
 
 function join(into: Int32Array, from: Int32Array): void {

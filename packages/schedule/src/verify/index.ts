@@ -7,7 +7,8 @@ import { structureProblems } from "../structure.ts";
 import { checkCounts } from "./counts.ts";
 import { checkCoverage } from "./coverage.ts";
 import { checkDeadlock } from "./deadlock.ts";
-import { execute } from "./execution.ts";
+import { execute, successions } from "./execution.ts";
+import { checkFlags } from "./flags.ts";
 import { checkMemory } from "./memory.ts";
 import { buildModel } from "./model.ts";
 import type { Model } from "./model.ts";
@@ -55,15 +56,19 @@ function checkLaws(plan: Plan, table: ScheduleTable): readonly LawReport[] {
   const touches = collectTouches(model);
   const races = openLaw("races");
   const memory = openLaw("memory");
-  const watch = new RaceWatch(model, touches, races);
-  const execution = execute(model, watch);
-  checkReuse(model, touches, execution, watch.writerClocks, memory, races);
+  const executions = successions(plan).map((kinds) => {
+    const watch = new RaceWatch(model, touches, races, kinds);
+    const execution = execute(model, watch, kinds);
+    checkReuse(model, touches, execution, watch.writerClocks, memory, races);
+    return execution;
+  });
   checkMemory(model, memory);
+  checkFlags(model, races, memory);
   return [
     checkCoverage(model),
     races.close(),
-    checkDeadlock(model, execution),
-    checkCounts(model, execution),
+    checkDeadlock(model, executions),
+    checkCounts(model, executions),
     checkStreams(model),
     memory.close(),
   ];

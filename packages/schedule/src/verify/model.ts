@@ -51,6 +51,15 @@ export interface Model {
   readonly reads: (slot: number) => readonly Access[];
   readonly writes: (slot: number) => readonly Access[];
   readonly states: (slot: number) => readonly StateAccess[];
+  readonly isFlagged: (value: number) => boolean;
+  /** What a slot polls in a step of one token, and the slots that write it. */
+  readonly polled: (slot: number) => readonly Poll[];
+}
+
+/** A slot writes words of a flagged value that another polls. */
+export interface Poll {
+  readonly value: number;
+  readonly writer: number;
 }
 
 /** Throws with the reason when the table does not cover the program: nothing can be checked. */
@@ -78,6 +87,14 @@ export function buildModel(plan: Plan, table: ScheduleTable): Model {
     const { base, column } = resolve(value);
     return { value: base, lo: lo + column, hi: hi + column };
   };
+  const reads = remember(slotTask.length, (slot) => {
+    const { model, regions } = taskOf(slot);
+    return regions.reads.map((r) => locate(model.op.inputs[r.index] ?? -1, r.lo, r.hi));
+  });
+  const writes = remember(slotTask.length, (slot) => {
+    const { model, regions } = taskOf(slot);
+    return regions.writes.map((r) => locate(model.op.outputs[r.index] ?? -1, r.lo, r.hi));
+  });
   return {
     plan,
     ops,
@@ -86,14 +103,9 @@ export function buildModel(plan: Plan, table: ScheduleTable): Model {
     slotTask,
     opSlots,
     resolve,
-    reads: remember(slotTask.length, (slot) => {
-      const { model, regions } = taskOf(slot);
-      return regions.reads.map((r) => locate(model.op.inputs[r.index] ?? -1, r.lo, r.hi));
-    }),
-    writes: remember(slotTask.length, (slot) => {
-      const { model, regions } = taskOf(slot);
-      return regions.writes.map((r) => locate(model.op.outputs[r.index] ?? -1, r.lo, r.hi));
-    }),
+    reads,
+    writes,
+    ...pollsOf(plan, slotTask.length, reads, writes),
     states: (slot) => {
       const { model, regions } = taskOf(slot);
       return regions.states.map((r) => ({
@@ -104,6 +116,31 @@ export function buildModel(plan: Plan, table: ScheduleTable): Model {
         hi: r.hi,
       }));
     },
+  };
+}
+
+/** Who writes what is polled, found once per value. */
+function pollsOf(
+  plan: Plan,
+  slots: number,
+  reads: Model["reads"],
+  writes: Model["writes"],
+): Pick<Model, "isFlagged" | "polled"> {
+  const flagged = new Set(plan.flags.value);
+  const writers = new Map<number, (Access & { readonly slot: number })[]>();
+  for (let slot = 0; flagged.size > 0 && slot < slots; slot++) {
+    for (const access of writes(slot)) {
+      if (!flagged.has(access.value)) continue;
+      const list = writers.get(access.value) ?? [];
+      list.push({ ...access, slot });
+      writers.set(access.value, list);
+    }
+  }
+  return {
+    isFlagged: (value) => flagged.has(value),
+    polled: remember(slots, (slot) => reads(slot).flatMap(({ value, lo, hi }) =>
+      (writers.get(value) ?? []).flatMap((write) =>
+        write.lo < hi && lo < write.hi ? [{ value, writer: write.slot }] : []))),
   };
 }
 

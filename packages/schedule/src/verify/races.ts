@@ -4,10 +4,15 @@
  *
  * Within a step, step 0 has the fewest waits that bind (those for a previous step pass at once),
  * so what holds there holds in every step; likewise step 1 for what step 0 left behind.
+ *
+ * Words of flagged values are polled one by one: a read needs no order but that each copy is cleared
+ * before the step that polls it, and read before it is cleared. Where a plan has such values, all of
+ * a step must be over before the next begins: then that holds, and what two steps show, whatever
+ * their kinds, holds for all successions.
  */
 import { reaches, unrolledSteps } from "./execution.ts";
 import type { Happening } from "./evidence.ts";
-import type { OnStart, Watch } from "./execution.ts";
+import type { OnStart, StepKind, Watch } from "./execution.ts";
 import type { Model } from "./model.ts";
 import { describeTask, taskLine, valueName } from "./report.ts";
 import type { LawBook } from "./report.ts";
@@ -24,13 +29,19 @@ export class RaceWatch implements Watch {
   readonly #law: LawBook;
   readonly #start: Int32Array;
   readonly #effects: { slots: readonly number[]; places: Int32Array } | null;
+  readonly #kinds: readonly StepKind[];
+  /** Per SM, all of its slots; null where steps may overlap. */
+  readonly #whole: Int32Array | null;
 
-  constructor(model: Model, touches: Touches, law: LawBook) {
+  constructor(model: Model, touches: Touches, law: LawBook, kinds: readonly StepKind[]) {
     this.#model = model;
     this.#touches = touches;
     this.#law = law;
     this.#start = model.plan.order.start;
     this.#effects = effectPlaces(model);
+    this.#kinds = kinds;
+    const lengths = this.#start.subarray(1).map((end, sm) => end - (this.#start[sm] ?? 0));
+    this.#whole = kinds.includes("one") || model.plan.flags.value.length > 0 ? lengths : null;
     this.writerClocks = Array.from({ length: unrolledSteps }, () => []);
   }
 
@@ -49,6 +60,7 @@ export class RaceWatch implements Watch {
 
   /** An SM reads the step descriptor as it enters a step, before any wait within it. */
   readonly onEnter: OnStart = (slot, step, clock) => {
+    if (this.#whole !== null && step > 0) this.#checkClosed(slot, step, clock, this.#whole);
     const effects = this.#effects;
     if (effects === null || step === 0) return;
     this.#law.count("step descriptor reads");
@@ -60,9 +72,24 @@ export class RaceWatch implements Watch {
     ]);
   };
 
+  #checkClosed(slot: number, step: number, clock: Int32Array, whole: Int32Array): void {
+    this.#law.count("closed steps");
+    if (reaches(clock, whole, this.#start, step - 1)) return;
+    const { slots } = this.#model;
+    let early = 0;
+    while (early < slots - 1 && this.#isDone(clock, early, step - 1)) early++;
+    this.#blame(`step ${step - 1} may not be over when step ${step} begins`, "flagged values", [
+      this.#at(early, step - 1), this.#at(slot, step, true),
+    ]);
+  }
+
   #checkReads(slot: number, clock: Int32Array): void {
     const { values } = this.#model.plan.program;
     for (const { value, lo, hi } of this.#model.reads(slot)) {
+      if (this.#kinds[0] === "one" && this.#model.isFlagged(value)) {
+        this.#law.count("polls");
+        continue;
+      }
       const touched = this.#touches.values[value];
       if (touched === undefined || values[value]?.origin.kind !== "op") continue;
       this.#law.count("reads");

@@ -86,7 +86,8 @@ export function taskLine(plan: Plan, task: number, note = ""): string {
 /** `event 4 (132 triggers)`, with `previous step` where it crosses steps. */
 export function describeEvent(plan: Plan, event: number): string {
   const cross = plan.events.crossStep[event] === 1 ? ", previous step" : "";
-  return `event ${event} (threshold ${plan.events.threshold[event]}${cross})`;
+  const many = plan.events.manyOnly[event] === 1 ? ", steps of several tokens" : "";
+  return `event ${event} (threshold ${plan.events.threshold[event]}${cross}${many})`;
 }
 
 export function valueName(plan: Plan, value: number): string {

@@ -79,7 +79,7 @@ export function checkReuse(
   let found = 0;
   for (let i = 0; i < suspects.length && found < enoughFindings; i += suspectsAtOnce) {
     const some = suspects.slice(i, i + suspectsAtOnce);
-    found += compareTasks(model, touches, some, memory, races);
+    found += compareTasks(model, touches, execution, some, memory, races);
   }
 }
 
@@ -102,6 +102,8 @@ function versionsInOrder(
       const type = plan.program.values[value]?.type;
       const key = step * count + value;
       if (place?.kind !== "scratch" || type === undefined || seen.has(key)) continue;
+      // Then it lies in its copies, which it shares with nothing.
+      if (execution.kinds[step] === "one" && model.isFlagged(value)) continue;
       seen.add(key);
       const { rows, columns } = matrixOf(type, maxTokens);
       const lo = place.offsetBytes;
@@ -116,6 +118,7 @@ function versionsInOrder(
 function compareTasks(
   model: Model,
   touches: Touches,
+  { kinds }: Execution,
   suspects: readonly Suspect[],
   memory: LawBook,
   races: LawBook,
@@ -132,7 +135,7 @@ function compareTasks(
       const key = step * model.slots + slot;
       if (wanted.has(key)) wanted.set(key, clock.slice());
     },
-  });
+  }, kinds);
   let found = 0;
   for (const suspect of suspects) {
     const pair = unorderedPair(model, touches, suspect, wanted);

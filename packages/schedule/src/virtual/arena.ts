@@ -10,6 +10,8 @@ export type Numbers = Float32Array | Int32Array;
 /** Columns [lo, hi) of the rows [row, row + rows) of a value. */
 export interface Block {
   readonly value: number;
+  /** The copy of a flagged value that has the row; null: its ordinary place. */
+  readonly copy: 0 | 1 | null;
   readonly row: number;
   readonly rows: number;
   readonly lo: number;
@@ -19,8 +21,19 @@ export interface Block {
 export interface Arena {
   /** [rows, hi - lo], row-major. */
   read(block: Block): Numbers;
+  /** Into a copy of a flagged value: word by word, and clears the words of the other copy. */
   write(block: Block, data: Numbers): void;
+  /** Whether every word of a flagged row is there. */
+  isPresent(block: Block): boolean;
+  /** Rows of flagged values written so far: nothing new is present while it stays. */
+  copyWrites(): number;
+  /** Clears both copies of all flagged values, as the host does before a launch. */
+  clearCopies(): void;
 }
+
+/** A word of a flagged value that has not come yet; a NaN with these bits is written otherwise. */
+const absent = -1;
+const otherNan = 0x7fffffff;
 
 /** A quiet NaN in float32 and, halved, in bf16; as an integer, no token id. */
 const poison = 0x7fc07fc0;
@@ -40,8 +53,31 @@ export function createArena(plan: Plan, precision: Precision): Arena {
   const locate = (block: Block): Located => locateIn(plan, block);
   // Index of an element in `words` (or `halves`): one plan byte is `scale` bytes here.
   const step = (dtype: DType): number => (asHalves(dtype) ? 1 : (dtypeBytes[dtype] * scale) / 4);
+  /** First and last of the words that a row of a copy takes. */
+  const wordsOf = (block: Block): readonly [number, number] => {
+    const { first, type } = locate(block);
+    const by = asHalves(type.dtype) ? 0.5 : step(type.dtype);
+    return [Math.floor((first + block.lo) * by), Math.ceil((first + block.hi) * by)];
+  };
+  const clearOther = (block: Block): void => {
+    const [lo, hi] = wordsOf(block);
+    for (let i = lo; i < hi; i++) if (words[i] === absent) words[i] = otherNan;
+    words.fill(absent, ...wordsOf({ ...block, copy: block.copy === 0 ? 1 : 0 }));
+  };
+
+  let copyWrites = 0;
 
   return {
+    copyWrites: () => copyWrites,
+    isPresent(block) {
+      const [lo, hi] = wordsOf(block);
+      return !words.subarray(lo, hi).includes(absent);
+    },
+    clearCopies() {
+      const { startBytes, copyBytes } = plan.flags;
+      const end = startBytes + 2 * copyBytes;
+      words.fill(absent, (startBytes * scale) / 4, (end * scale) / 4);
+    },
     read(block) {
       const { first, columns, type } = locate(block);
       const width = block.hi - block.lo;
@@ -76,6 +112,9 @@ export function createArena(plan: Plan, precision: Precision): Arena {
           else into[(at + c) * by] = x;
         }
       }
+      if (block.copy === null) return;
+      clearOther(block);
+      copyWrites++;
     },
   };
 }
@@ -95,13 +134,20 @@ function locateIn(plan: Plan, block: Block): Located {
   }
   const columns = columnsOf(value.type);
   const stride = dtypeBytes[value.type.dtype];
-  const first = place.offsetBytes / stride;
-  const end = place.offsetBytes + ((block.row + block.rows - 1) * columns + block.hi) * stride;
+  const start = block.copy === null ? place.offsetBytes : copyStart(plan, block.value, block.copy);
+  const first = start / stride;
+  const end = start + ((block.row + block.rows - 1) * columns + block.hi) * stride;
   if (!Number.isInteger(first) || block.lo < 0 || end > plan.scratchBytes) {
     throw new VirtualGpuError(
       `${value.name}: columns ${block.lo}..${block.hi} reach to byte ${end} of an arena of ` +
-        `${plan.scratchBytes} bytes, from byte ${place.offsetBytes}`,
+        `${plan.scratchBytes} bytes, from byte ${start}`,
     );
   }
   return { first, columns, type: value.type };
+}
+
+function copyStart({ flags }: Plan, value: number, copy: 0 | 1): number {
+  const at = flags.value.indexOf(value);
+  if (at < 0) throw new VirtualGpuError(`value ${value} is not flagged`);
+  return flags.startBytes + copy * flags.copyBytes + (flags.offsetBytes[at] ?? 0);
 }

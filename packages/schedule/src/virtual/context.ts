@@ -17,6 +17,14 @@ export interface StepDescriptor {
   readonly sampling: Sampling;
 }
 
+/** What an SM does next. */
+export interface Turn {
+  readonly task: number;
+  readonly step: StepDescriptor;
+  /** The copy of flagged values that has this step's words. */
+  readonly copy: 0 | 1;
+}
+
 /** Memory shared by all SMs. */
 export interface Memory {
   readonly plan: Plan;
@@ -27,30 +35,49 @@ export interface Memory {
   readonly resident: readonly (readonly (Resident | undefined)[])[];
 }
 
+/** Where columns of a value are in a step: views followed, flagged values in their copy. */
+function blockIn(plan: Plan, { step, copy }: Turn, value: number, lo: number, hi: number): Block {
+  const place = plan.placements[value];
+  const type = plan.program.values[value]?.type;
+  if (place === undefined || type === undefined) {
+    throw new VirtualGpuError(`value ${value} does not exist`);
+  }
+  const tokens = step.ids.length;
+  const base = place.kind === "view" ? place.of : value;
+  const isFlagged = tokens === 1 && plan.flags.value.includes(base);
+  const rows = rowsOf(type, tokens);
+  const block = { value: base, copy: isFlagged ? copy : null, row: 0, rows, lo, hi };
+  if (place.kind !== "view") return block;
+  const row = place.lastRow ? tokens - 1 : 0;
+  return { ...block, row, lo: lo + place.column, hi: hi + place.column };
+}
+
+/** What the task polls: rows of flagged values, by what its tiling says that it reads. */
+export function polledBlocks({ plan, nodes }: Memory, turn: Turn): readonly Block[] {
+  if (turn.step.ids.length !== 1 || plan.flags.value.length === 0) return [];
+  const { task } = turn;
+  const op = plan.tasks.op[task] ?? -1;
+  const regions = nodes[op]?.cls.regions(plan.tasks.tileLo[task] ?? 0, plan.tasks.tileHi[task] ?? 0);
+  return (regions?.reads ?? [])
+    .map(({ index, lo, hi }) =>
+      blockIn(plan, turn, plan.program.ops[op]?.inputs[index] ?? -1, lo, hi))
+    .filter(({ copy }) => copy !== null);
+}
+
 export function createTaskContext(
   memory: Memory,
-  task: number,
-  step: StepDescriptor,
+  turn: Turn,
   ring: Ring,
   onHang: () => VirtualGpuError,
 ): TaskContext {
   const { plan, arena } = memory;
+  const { task, step } = turn;
   const op = plan.tasks.op[task] ?? -1;
   const { inputs = [], outputs = [], states = [] } = plan.program.ops[op] ?? {};
   const resident = memory.resident[op] ?? [];
-  const tokens = step.ids.length;
   const evalContext = evaluation(memory, step);
-  const blockOf = (value: number, lo: number, hi: number): Block => {
-    const place = plan.placements[value];
-    const type = plan.program.values[value]?.type;
-    if (place === undefined || type === undefined) {
-      throw new VirtualGpuError(`value ${value} does not exist`);
-    }
-    const rows = rowsOf(type, tokens);
-    if (place.kind !== "view") return { value, row: 0, rows, lo, hi };
-    const row = place.lastRow ? tokens - 1 : 0;
-    return { value: place.of, row, rows, lo: lo + place.column, hi: hi + place.column };
-  };
+  const blockOf = (value: number, lo: number, hi: number): Block =>
+    blockIn(plan, turn, value, lo, hi);
   const readStep = (block: Block): Numbers => {
     const origin = plan.program.values[block.value]?.origin;
     const data = origin?.kind === "input" ? evalContext.inputs[origin.input] : new Int32Array();

@@ -147,7 +147,7 @@ function readValue({ plan, arena }: Memory, value: number, tokens: number): Tens
   if (type === undefined || plan.placements[base]?.kind !== "scratch") return null;
   const lo = isView ? place.column : 0;
   const row = isView && place.lastRow ? tokens - 1 : 0;
-  const block = { value: base, row, rows: rowsOf(type, tokens), lo, hi: lo + columnsOf(type) };
+  const block = { value: base, copy: null, row, rows: rowsOf(type, tokens), lo, hi: lo + columnsOf(type) };
   return tensorOf(type, tokens, arena.read(block));
 }
 

@@ -4,8 +4,9 @@
  */
 import type { Plan } from "../plan.ts";
 import { describeTask } from "../verify/report.ts";
-import { createTaskContext } from "./context.ts";
-import type { Memory, StepDescriptor } from "./context.ts";
+import type { Block } from "./arena.ts";
+import { createTaskContext, polledBlocks } from "./context.ts";
+import type { Memory, StepDescriptor, Turn } from "./context.ts";
 import { VirtualGpuError } from "./errors.ts";
 import type { HangReport } from "./errors.ts";
 import { Ring } from "./ring.ts";
@@ -33,6 +34,8 @@ interface Sm {
   entered: number;
   /** Waits of the current task that are over. */
   waited: number;
+  /** Steps of several tokens that it has entered before the current one. */
+  manySteps: number;
   descriptor: StepDescriptor | null;
   body: Generator<void, void, void> | null;
 }
@@ -47,18 +50,22 @@ export class Launch {
   readonly #descriptors: (StepDescriptor | null)[];
   readonly #runnable: Sm[];
   readonly #parked = new Set<Sm>();
+  /** SMs that poll words of flagged values, and which of them are missing. */
+  readonly #polling = new Map<Sm, readonly Block[]>();
   readonly #pick: () => Sm;
   #opened = 0;
+  #seenWrites = 0;
 
   constructor(options: LaunchOptions) {
     const { plan } = options.memory;
     const { order, ring, events } = plan;
     this.#options = options;
     this.#counters = new Int32Array(events.count);
+    options.memory.arena.clearCopies();
     this.#descriptors = [options.first, null];
     const sms = options.streams.map((image, id): Sm => ({
       id, ring: new Ring(ring, image, options.random), slot: order.start[id] ?? 0, step: 0,
-      entered: -1, waited: 0, descriptor: null, body: null,
+      entered: -1, waited: 0, manySteps: 0, descriptor: null, body: null,
     }));
     this.#runnable = sms.filter(({ id }) => order.start[id] !== order.start[id + 1]);
     this.#pick = turns(this.#runnable, options.random);
@@ -68,8 +75,10 @@ export class Launch {
   advance(): boolean {
     if (this.#runnable.length === 0) {
       const [waiter] = this.#parked;
-      if (waiter === undefined) return false;
-      throw this.#eventHang(waiter);
+      const [poller] = this.#polling;
+      if (waiter !== undefined) throw this.#eventHang(waiter);
+      if (poller !== undefined) throw this.#pollHang(...poller);
+      return false;
     }
     const sm = this.#pick();
     try {
@@ -83,6 +92,7 @@ export class Launch {
   #turn(sm: Sm): void {
     if (sm.body !== null) {
       if (sm.body.next().done === true) this.#finish(sm);
+      this.#wakePollers();
       return;
     }
     if (sm.step >= this.#options.maxSteps) return this.#leave(sm);
@@ -91,11 +101,14 @@ export class Launch {
     // Once the previous step is over the descriptor is read: it may say that there is no next one.
     if (sm.entered < sm.step && isWithin) {
       if (sm.step > this.#opened + mostStepsAhead) throw new Error("runs ahead without end");
+      if (!this.#isOne(sm)) sm.manySteps++;
       sm.entered = sm.step;
       sm.descriptor = this.#descriptors[sm.step & 1] ?? null;
       if (sm.descriptor?.stop === true) this.#leave(sm);
     } else if (event === null) {
-      this.#start(sm);
+      this.#startOrPoll(sm);
+    } else if (this.#isIdle(sm, event)) {
+      sm.waited++;
     } else if ((this.#counters[event] ?? 0) >= this.#target(sm, event)) {
       sm.waited++;
     } else {
@@ -104,18 +117,50 @@ export class Launch {
     }
   }
 
-  #start(sm: Sm): void {
+  /** In a step of one token. */
+  #isOne(sm: Sm): boolean {
+    return sm.descriptor === null || sm.descriptor.ids.length === 1;
+  }
+
+  /** A many-only event in a step of one token. */
+  #isIdle(sm: Sm, event: number): boolean {
+    return this.#plan.events.manyOnly[event] === 1 && this.#isOne(sm);
+  }
+
+  #startOrPoll(sm: Sm): void {
+    const { memory } = this.#options;
+    if (sm.descriptor === null) throw new Error("reads a step descriptor that nobody has written");
+    // Copies take turns over the steps of one token.
+    const copy = ((sm.step - sm.manySteps) & 1) === 0 ? 0 : 1;
+    const turn = { task: this.#task(sm), step: sm.descriptor, copy } as const;
+    const missing = polledBlocks(memory, turn).filter((block) => !memory.arena.isPresent(block));
+    if (missing.length === 0) return this.#start(sm, turn);
+    this.#leave(sm);
+    this.#polling.set(sm, missing);
+  }
+
+  #wakePollers(): void {
+    const { arena } = this.#options.memory;
+    if (arena.copyWrites() === this.#seenWrites) return;
+    this.#seenWrites = arena.copyWrites();
+    for (const [poller, missing] of this.#polling) {
+      if (!missing.every((block) => arena.isPresent(block))) continue;
+      this.#polling.delete(poller);
+      this.#runnable.push(poller);
+    }
+  }
+
+  #start(sm: Sm, turn: Turn): void {
     const { memory } = this.#options;
     const { tasks, layouts } = this.#plan;
-    const task = this.#task(sm);
+    const { task } = turn;
     const node = memory.nodes[tasks.op[task] ?? -1];
-    if (sm.descriptor === null) throw new Error("reads a step descriptor that nobody has written");
     if (node === undefined) throw new Error("runs an op that does not exist");
     const layout = layouts[node.index] ?? null;
     const tiles = (tasks.tileHi[task] ?? 0) - (tasks.tileLo[task] ?? 0);
     if (layout !== null) sm.ring.open(tiles * layout.chunksPerTile);
     const onHang = (): VirtualGpuError => this.#streamHang(sm);
-    const context = createTaskContext(memory, task, sm.descriptor, sm.ring, onHang);
+    const context = createTaskContext(memory, turn, sm.ring, onHang);
     sm.body = node.cls.schedule.task(node.cls.instance, layout, context);
   }
 
@@ -131,7 +176,8 @@ export class Launch {
       this.#opened = Math.max(this.#opened, sm.step + 1);
     }
     for (let i = signals.start[task] ?? 0; i < (signals.start[task + 1] ?? 0); i++) {
-      this.#signal(signals.items[i] ?? -1);
+      const event = signals.items[i] ?? -1;
+      if (!this.#isIdle(sm, event)) this.#signal(event);
     }
     sm.body = null;
     sm.waited = 0;
@@ -175,8 +221,9 @@ export class Launch {
   }
 
   #target(sm: Sm, event: number): number {
-    const { threshold, crossStep } = this.#plan.events;
-    return (threshold[event] ?? 0) * (sm.step + (crossStep[event] === 1 ? 0 : 1));
+    const { threshold, crossStep, manyOnly } = this.#plan.events;
+    const steps = manyOnly[event] === 1 ? sm.manySteps : sm.step;
+    return (threshold[event] ?? 0) * (steps + (crossStep[event] === 1 ? 0 : 1));
   }
 
   #eventHang(sm: Sm): VirtualGpuError {
@@ -184,6 +231,13 @@ export class Launch {
     const [expected, seen] = [this.#target(sm, event), this.#counters[event] ?? 0];
     return this.#hang(
       sm, { event, expected, seen }, `event ${event}, expected ${expected}, seen ${seen}`,
+    );
+  }
+
+  #pollHang(sm: Sm, [block]: readonly Block[]): VirtualGpuError {
+    const name = this.#plan.program.values[block?.value ?? -1]?.name ?? "a value";
+    return this.#hang(
+      sm, { event: null, expected: 1, seen: 0 }, `words of ${name}, columns ${block?.lo}..${block?.hi}`,
     );
   }
 

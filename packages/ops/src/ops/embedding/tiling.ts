@@ -7,4 +7,6 @@ export const tiling: OpTiling<EmbeddingAttrs> = columnTiling({
   width: () => columnBlock,
   aligned: () => [],
   whole: () => [0],
+  // Ids come with the step.
+  flags: { polls: () => [0], stores: () => true },
 });

@@ -1,5 +1,5 @@
 /** @file linear: a tile is 16 packed rows, 16 / groups columns of the result. */
-import type { OpInstance, OpTiling } from "@mpk/schedule";
+import type { OpInstance, OpTiling, PackingBudget } from "@mpk/schedule";
 import { isVector } from "../../shared/shapes.ts";
 import {
   columnBytes,
@@ -10,6 +10,7 @@ import {
   tasksOf,
   tileInterval,
 } from "../../shared/tiles.ts";
+import { streamLayout } from "./packing.ts";
 import { linearInputs } from "./semantics.ts";
 import type { LinearAttrs } from "./semantics.ts";
 
@@ -34,4 +35,13 @@ export const tiling: OpTiling<LinearAttrs> = tasksOf({
     return regionsOf([x, ...extras], columns);
   },
   tileCostBytes: (op) => tileWidth(op.attrs) * columnBytes(op),
+}, {
+  polls: (op, budget) => (rowFits(op, budget) ? [0, ...activationExtras(op)] : []),
+  stores: (op, budget) => rowFits(op, budget),
 });
+
+/** Whether one token's whole x has room in shared memory: else it passes in slices. */
+function rowFits(op: OpInstance<LinearAttrs>, budget: PackingBudget): boolean {
+  const { blocksPerChunk, chunksPerTile } = streamLayout(op, budget);
+  return chunksPerTile * blocksPerChunk * 64 + 64 <= budget.activationBytes;
+}

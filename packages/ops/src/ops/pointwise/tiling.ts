@@ -16,4 +16,8 @@ export const tiling: OpTiling<PointwiseAttrs> = columnTiling({
   width: () => columnBlock,
   aligned: (op) => activations(op, false),
   whole: (op) => activations(op, true),
+  flags: {
+    polls: (op) => [...activations(op, false), ...activations(op, true)],
+    stores: () => true,
+  },
 });
