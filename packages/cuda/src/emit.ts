@@ -193,6 +193,9 @@ export function emit(
   options: EmitOptions,
 ): Emitted {
   const target = findTarget(options.target);
+  if (plan.flags.value.length > 0) {
+    throw new RangeError('the kernel has no flags in the data yet: plan with protocol "counter"');
+  }
   const { vocab, event } = stepEvent(plan, table);
   checkTables(plan, vocab);
   const memory = layoutMemory(plan);
