@@ -39,7 +39,8 @@ export const body: OpBody<LinearAttrs> = {
       tilesPerGroup: layout.tilesPerGroup,
       norm: norms[attrs.norm?.kind ?? "none"],
       eps: env.float(attrs.norm?.eps ?? 0),
-      lastRow: attrs.lastRow || x.lastRow,
+      // Of a value with one row, the last is the only one.
+      lastRow: x.lastRow || (attrs.lastRow && fixedRows(x) !== 1),
       // Four elements at once: rows must start at 16 bytes (f32) or 8 bytes (bf16).
       vectorX: layout.k % 4 === 0 && x.stride % 4 === 0 && x.column % 4 === 0,
       xRows: fixedRows(x),
