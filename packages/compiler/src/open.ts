@@ -1,4 +1,5 @@
 /** @file open(): a checkpoint compiled, loaded and ready for prompts, on what device there is. */
+import { emulatorFiles } from "@mpk/cuda";
 import type { Precision } from "@mpk/ir";
 import { scheduleTable } from "@mpk/ops";
 import {
@@ -6,6 +7,7 @@ import {
   listDevices,
   openCuda,
   openDriver,
+  openEmulated,
   openTokenizer,
   openVirtual,
   openWeights,
@@ -22,9 +24,12 @@ import {
 import { virtual } from "@mpk/schedule";
 import { compile, type Compiled, type CompileOptions } from "./compile.ts";
 import { diagnose } from "./doctor.ts";
-import { checkSms, machineOfDevice } from "./machine.ts";
+import { checkSms, defaultTarget, machineOf, machineOfDevice } from "./machine.ts";
 
-export type DeviceChoice = "auto" | "cuda" | "virtual";
+export type DeviceChoice = "auto" | "cuda" | "emulated" | "virtual";
+
+/** A choice made. */
+type Device = Exclude<DeviceChoice, "auto">;
 
 export interface OpenOptions extends CompileOptions {
   /** Default `auto`: a GPU with a compiler for it, else the virtual GPU. */
@@ -33,6 +38,13 @@ export interface OpenOptions extends CompileOptions {
   readonly ordinal?: number;
   /** Of the virtual GPU: bf16 (the default) rounds as the kernel does, f32 never rounds. */
   readonly precision?: Precision;
+  /**
+   * Of the emulated GPU: chooses which thread runs next, and when copies end; a seed replays its
+   * run. Default 0: each thread runs until it must wait, which is fastest.
+   */
+  readonly scheduleSeed?: number;
+  /** Of the emulated GPU: build the kernel with the address sanitizer and UBSan. */
+  readonly sanitize?: boolean;
   /** Ends a kernel that waits longer; default 10. */
   readonly watchdogSeconds?: number;
   readonly env?: Environment;
@@ -58,7 +70,7 @@ export interface Opened extends AsyncDisposable {
   close(): Promise<void>;
 }
 
-/** SMs of the virtual GPU unless told otherwise: enough for hand-offs, few enough to be quick. */
+/** SMs of GPUs that are none unless told otherwise: enough for hand-offs, few enough to be quick. */
 const virtualSms = 8;
 
 /** Tensors that some tools save although the model has them elsewhere or computes them. */
@@ -113,19 +125,23 @@ export async function open(checkpoint: string, options: OpenOptions = {}): Promi
   };
 }
 
-async function chooseDevice(options: OpenOptions): Promise<"cuda" | "virtual"> {
+async function chooseDevice(options: OpenOptions): Promise<Device> {
   const { device = "auto", env = process.env } = options;
   return device === "auto" ? (await diagnose(env)).uses : device;
 }
 
 /** The options that fit the device: its own target and SMs, unless the caller says otherwise. */
 async function compileFor(
-  device: "cuda" | "virtual",
+  device: Device,
   options: OpenOptions,
 ): Promise<CompileOptions> {
   if (device === "virtual") {
     const machine = options.machine ?? virtual(checkSms(options.sms ?? virtualSms));
     return { ...options, target: null, machine };
+  }
+  if (device === "emulated") {
+    const target = options.target ?? defaultTarget;
+    return { ...options, target, machine: options.machine ?? machineOf(target, options.sms ?? virtualSms) };
   }
   const driver = await openDriver(options.env ?? process.env, options.native);
   const info = listDevices(driver)[options.ordinal ?? 0];
@@ -138,27 +154,27 @@ async function compileFor(
 async function openSession(
   compiled: Compiled,
   weights: Weights,
-  device: "cuda" | "virtual",
+  device: Device,
   options: OpenOptions,
 ): Promise<Session> {
-  const backend = device === "cuda"
-    ? await openGpu(compiled, weights, options)
-    : await openVirtual({
-      plan: compiled.plan,
-      table: scheduleTable,
-      weights,
-      precision: options.precision ?? "bf16",
-    });
+  const open = { cuda: openGpu, emulated: openCpu, virtual: openInterpreter } satisfies Record<
+    Device,
+    unknown
+  >;
+  const backend = await open[device](compiled, weights, options);
   const { vocab } = compiled;
   const { maxContext } = compiled.program.limits;
   return sessionOver(backend, { vocab, maxContext }, compiled.eosIds);
 }
 
-async function openGpu(
-  compiled: Compiled,
+const openInterpreter = (
+  { plan }: Compiled,
   weights: Weights,
-  options: OpenOptions,
-): Promise<DeviceBackend> {
+  { precision = "bf16" }: OpenOptions,
+): Promise<DeviceBackend> => openVirtual({ plan, table: scheduleTable, weights, precision });
+
+/** What the real and the emulated GPU take alike. */
+function kernelOf(compiled: Compiled, weights: Weights, options: OpenOptions) {
   const { source, manifest } = compiled;
   if (source === null || manifest === null) throw new Error("compiled without a target");
   if (options.precision === "f32") {
@@ -167,18 +183,43 @@ async function openGpu(
       "add --device virtual",
     );
   }
-  const { ordinal, watchdogSeconds, onProgress, env, native } = options;
-  return openCuda({
+  const { watchdogSeconds, onProgress, env } = options;
+  return {
     source,
     manifest,
     weights,
-    ...(ordinal === undefined ? {} : { ordinal }),
     ...(watchdogSeconds === undefined
       ? {}
       : { watchdogNanos: BigInt(Math.round(watchdogSeconds * 1e9)) }),
     ...(onProgress === undefined ? {} : { onProgress }),
     ...(env === undefined ? {} : { env }),
+  };
+}
+
+async function openGpu(
+  compiled: Compiled,
+  weights: Weights,
+  options: OpenOptions,
+): Promise<DeviceBackend> {
+  const { ordinal, native } = options;
+  return openCuda({
+    ...kernelOf(compiled, weights, options),
+    ...(ordinal === undefined ? {} : { ordinal }),
     ...(native === undefined ? {} : { native }),
+  });
+}
+
+async function openCpu(
+  compiled: Compiled,
+  weights: Weights,
+  options: OpenOptions,
+): Promise<DeviceBackend> {
+  const { scheduleSeed, sanitize } = options;
+  return openEmulated({
+    ...kernelOf(compiled, weights, options),
+    files: emulatorFiles(),
+    ...(scheduleSeed === undefined ? {} : { scheduleSeed }),
+    ...(sanitize === undefined ? {} : { sanitize }),
   });
 }
 

@@ -44,7 +44,7 @@ export interface Summary {
 
 /** An open device with the model's weights on it. */
 export interface DeviceBackend {
-  readonly kind: "cuda" | "virtual";
+  readonly kind: "cuda" | "emulated" | "virtual";
   /** For people, such as `NVIDIA H200`. */
   readonly name: string;
   /** One launch at a time. Yields each token; returning early stops the device cleanly. */

@@ -37,7 +37,7 @@ export interface SessionLimits {
 }
 
 export interface Session extends AsyncDisposable {
-  readonly device: { readonly kind: "cuda" | "virtual"; readonly name: string };
+  readonly device: { readonly kind: "cuda" | "emulated" | "virtual"; readonly name: string };
   readonly limits: SessionLimits;
   readonly eosIds: readonly number[];
   /**

@@ -21,6 +21,7 @@ interface Options {
   readonly maxContext?: number;
   readonly maxTokensPerStep?: number;
   readonly sms?: number;
+  readonly scheduleSeed?: number;
   readonly watchdogSeconds?: number;
   readonly logits?: boolean;
   readonly json?: boolean;
@@ -31,6 +32,7 @@ Examples:
   $ mpk run path/to/checkpoint --prompt "In the beginning"
   $ mpk run path/to/checkpoint --prompt-ids 1,2,3 --max-tokens 20 --json
   $ mpk run path/to/checkpoint --prompt "Once" --temperature 0.8 --top-p 0.95 --seed 7
+  $ mpk run path/to/checkpoint --prompt-ids 5 --device emulated --schedule-seed 7
   $ mpk run path/to/checkpoint --prompt-ids 5 --device virtual --precision f32 --logits --json
 
 Ctrl-C ends the generation after the current token, and the exit code is 130.`;
@@ -51,13 +53,15 @@ export function runCommand(program: Command, io: Io, setExit: (code: number) => 
       .default(0n, "0"))
     .option("--no-eos", "go on past the end-of-text token")
     .addOption(new Option("--device <device>", "where to run: a GPU if there is one, or ...")
-      .choices(["auto", "cuda", "virtual"]).default("auto"))
+      .choices(["auto", "cuda", "emulated", "virtual"]).default("auto"))
     .addOption(new Option("--precision <format>", "of the virtual GPU: as the kernel, or exact")
       .choices(["bf16", "f32"]))
+    .option("--schedule-seed <seed>", "of the emulated GPU: which thread runs next (0: in order)",
+      wholeFrom(0))
     .option("--max-context <tokens>", "longest sequence (default: the model's, at most 4096)",
       wholeFrom(1))
     .option("--max-tokens-per-step <count>", "prompt tokens in one step (default 8)", wholeFrom(1))
-    .option("--sms <count>", "SMs to use (default: all; 8 of the virtual GPU)", wholeFrom(1))
+    .option("--sms <count>", "SMs to use (default: all; 8 without a GPU)", wholeFrom(1))
     .option("--watchdog-seconds <s>", "end a kernel that waits longer (default 10)",
       numberBetween(0.001, 3600))
     .option("--logits", "with --json: add lastLogits, the row after the last prompt token")
@@ -82,6 +86,7 @@ async function run(checkpoint: string, options: Options, io: Io): Promise<number
     ...(options.maxContext === undefined ? {} : { maxContext: options.maxContext }),
     ...(options.maxTokensPerStep === undefined ? {} : { maxTokens: options.maxTokensPerStep }),
     ...(options.sms === undefined ? {} : { sms: options.sms }),
+    ...(options.scheduleSeed === undefined ? {} : { scheduleSeed: options.scheduleSeed }),
     ...(options.watchdogSeconds === undefined
       ? {}
       : { watchdogSeconds: options.watchdogSeconds }),

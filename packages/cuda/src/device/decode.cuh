@@ -120,7 +120,7 @@ MPK_DEVICE void consume(Context& c) {
 }
 
 MPK_KERNEL void __launch_bounds__(kThreads, 1) mpk_decode(const __grid_constant__ Params params) {
-  extern __shared__ MPK_SHARED_ALIGN u8 memory[];
+  MPK_SHARED_MEMORY(memory);
   Context c;
   c.params = &params;
   c.ring = memory;

@@ -1,13 +1,23 @@
 // The only file that knows the machine: every PTX instruction and CUDA built-in has a plain name
-// here. All other device code is C++ over these names.
+// here. All other device code is C++ over these names. The emulator compiles the same text for a
+// CPU: with MPK_HOST, a target such as 900, it brings these names itself (emulator/machine_host.hpp).
+#if defined(MPK_HOST)
+#define MPK_ARCH MPK_HOST
+#else
 #define MPK_DEVICE __device__ __forceinline__
 #define MPK_TABLE __device__ const
 #define MPK_NOINLINE static __device__ __noinline__
 #define MPK_KERNEL extern "C" __global__
-#define MPK_SHARED_ALIGN __align__(1024)
+#define MPK_SHARED_MEMORY(name) extern __shared__ __align__(1024) u8 name[]
 #define MPK_CONSTANT static __device__ const
+#if defined(__CUDA_ARCH__)
+#define MPK_ARCH __CUDA_ARCH__
+#else
+#define MPK_ARCH 900
+#endif
+#endif
 
-#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ < 900
+#if MPK_ARCH < 900
 #define MPK_BULK_COPY 0
 #else
 #define MPK_BULK_COPY 1
@@ -15,12 +25,18 @@
 
 // Attention holds as many keys in registers as fit without spills: the compiler hoists differently
 // for each architecture, and sm_90 has the most room.
-#if defined(__CUDA_ARCH__) && (__CUDA_ARCH__ < 900 || __CUDA_ARCH__ >= 1000)
+#if MPK_ARCH < 900 || MPK_ARCH >= 1000
 #define MPK_FEW_KEYS 1
 #else
 #define MPK_FEW_KEYS 0
 #endif
 
+// Lanes of the producer warp that copy: bulk copies need one thread.
+#define MPK_PRODUCER_LANES (MPK_BULK_COPY ? 1u : 32u)
+// Arrivals that the barrier of a filled stage counts: one with bulk copies, else one a lane.
+#define MPK_FULL_ARRIVALS (MPK_BULK_COPY ? 1u : 32u)
+
+#if !defined(MPK_HOST)
 typedef unsigned char u8;
 typedef unsigned short u16;
 typedef unsigned int u32;
@@ -43,8 +59,7 @@ MPK_DEVICE void group_barrier(u32 threads) {
   asm volatile("bar.sync 1, %0;" ::"r"(threads) : "memory");
 }
 MPK_DEVICE void warp_barrier() { __syncwarp(); }
-// Lanes of the producer warp that copy: bulk copies need one thread.
-#define MPK_PRODUCER_LANES (MPK_BULK_COPY ? 1u : 32u)
+// The lanes of the producer warp that copy.
 MPK_DEVICE void producer_barrier() {
 #if !MPK_BULK_COPY
   __syncwarp();
@@ -169,9 +184,6 @@ MPK_DEVICE bool mbarrier_test(u64* bar, u32 parity) {
   return done != 0;
 }
 
-// Arrivals that the barrier of a filled stage counts: one with bulk copies, else one a lane.
-#define MPK_FULL_ARRIVALS (MPK_BULK_COPY ? 1u : 32u)
-
 // The whole warp calls: copies `bytes` (a multiple of 512) to shared memory, completing on `bar`.
 MPK_DEVICE void copy_to_stage(u8* dst, const u8* src, u32 bytes, u64* bar, u32 lane) {
 #if MPK_BULK_COPY
@@ -250,3 +262,4 @@ MPK_DEVICE void mma_16x8x16(float (&d)[4], Vec4 a, u32 b0, u32 b1) {
       : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
       : "r"(a.x), "r"(a.y), "r"(a.z), "r"(a.w), "r"(b0), "r"(b1));
 }
+#endif

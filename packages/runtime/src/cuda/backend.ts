@@ -261,7 +261,8 @@ function backOff(): (news: boolean) => Promise<void> {
   };
 }
 
-function finishOf(status: number, steps: number, launch: Launch, manifest: Manifest): Finish {
+/** Why a launch with this status ended. @throws MpkError where it failed. */
+export function finishOf(status: number, steps: number, launch: Launch, manifest: Manifest): Finish {
   switch (status) {
     case Status.maxNew: {
       const asked = launch.startPosition + launch.promptIds.length + launch.maxTokens;

@@ -40,7 +40,7 @@ export function packScratchBytes(manifest: Manifest): number {
 
 /** Refuses, before anything is uploaded, a checkpoint that does not fit the Manifest. */
 export function checkWeights(manifest: Manifest, weights: Weights): void {
-  for (const part of allParts(manifest)) find(weights, part);
+  for (const part of allParts(manifest)) findPart(weights, part);
   for (const { value, bytes, parts } of manifest.resident) {
     const asBf16 = parts.reduce((sum, part) => sum + partBytes(part), 0);
     if (asBf16 === bytes) continue;
@@ -57,7 +57,7 @@ const allParts = (manifest: Manifest): readonly TensorPart[] => [
 ];
 
 /** A part's tensor: [rows, columns], or flat where one of them is 1. */
-function find(weights: Weights, { tensor, rows, columns }: TensorPart) {
+export function findPart(weights: Weights, { tensor, rows, columns }: TensorPart) {
   const flat = weights.tensor(tensor).shape.length === 1 && (rows === 1 || columns === 1);
   const found = weights.expect(tensor, flat ? [rows * columns] : [rows, columns]);
   return { found, dtype: requireWeightDType(found.dtype, `${found.file}: tensor "${tensor}"`) };
@@ -168,7 +168,7 @@ function uploader(
   };
   return {
     async tensor(part, at) {
-      const { found, dtype } = find(weights, part);
+      const { found, dtype } = findPart(weights, part);
       const elementBytes = storedBits[dtype] / 8;
       const elements = part.rows * part.columns;
       const step = pieceBytes / 2;

@@ -1,0 +1,57 @@
+/** @file The emitted source, run on the CPU, computes what the virtual GPU computes. */
+import { describe, expect, test } from "vitest";
+import { attentionForms, everyOp, layered, linears, passed } from
+  "../../cuda/test/emitted/programs.ts";
+import { open } from "../src/index.ts";
+import { attending } from "./emulated-programs.ts";
+import { expectSame } from "./emulated.ts";
+import { expectGolden, kjv } from "./goldens.ts";
+
+describe("as the virtual GPU computes it", () => {
+  test("every op of the table, by bulk copies", async () => {
+    await expectSame({ program: everyOp(), target: "sm_90a" });
+  });
+
+  test("linears in every form, by cp.async, threads in random order", async () => {
+    await expectSame({ program: linears(), target: "sm_80", scheduleSeed: 3 });
+  });
+
+  test("a decoder, with few keys held at once, threads in random order", async () => {
+    const program = passed(layered(2));
+    await expectSame({ program, target: "sm_120", sms: 4, maxTokens: 8, scheduleSeed: 4 });
+  });
+
+  test("attention with grouped heads, norms and a window", async () => {
+    const form = attentionForms.find(({ window, qkNorm }) => window === 64 && qkNorm === true);
+    if (form === undefined) throw new Error("no such form");
+    await expectSame({ program: attending(form), sms: 2, maxTokens: 6 });
+  });
+});
+
+test("a family's small checkpoint, as transformers computes it", async () => {
+  await expectGolden("qwen3", 2e-2, { device: "emulated", sms: 4 });
+});
+
+const generate = async (scheduleSeed: number): Promise<readonly number[]> => {
+  await using model = await open(kjv, { device: "emulated", scheduleSeed });
+  const tokens: number[] = [];
+  for await (const token of model.session.generate({ promptIds: [0, 1145, 260], maxTokens: 3 })) {
+    tokens.push(token);
+  }
+  return tokens;
+};
+
+test("the shipped checkpoint says the same whatever thread runs first", async () => {
+  const [once, other] = [await generate(1), await generate(2)];
+  expect(once).toHaveLength(3);
+  expect(other).toEqual(once);
+});
+
+test("a generation can be stopped, and the next prompt is answered", async () => {
+  await using model = await open(kjv, { device: "emulated" });
+  const run = model.session.generate({ promptIds: [0, 1145, 260], maxTokens: 200 });
+  for await (const _ of run) break;
+  const next = model.session.generate({ promptIds: [0, 1145, 260], maxTokens: 1 });
+  for await (const token of next) expect(token).toBe((await generate(0))[0]);
+  expect(next.summary()).toMatchObject({ tokens: 1, finish: "maxTokens" });
+});

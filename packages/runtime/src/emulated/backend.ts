@@ -1,0 +1,270 @@
+/** @file The emulated GPU as a device: the emitted source itself, run by this machine's CPU. */
+import { ControlWord, controlWords, type Manifest, Status } from "@mpk/cuda/manifest";
+import type { DeviceBackend, Launch, OnProgress, Summary } from "../backend.ts";
+import { finishOf } from "../cuda/backend.ts";
+import type { Environment } from "../cuda/libraries.ts";
+import { encodeParams } from "../cuda/params.ts";
+import { watchdogError } from "../cuda/watchdog.ts";
+import { environmentError } from "../errors.ts";
+import type { Weights } from "../weights.ts";
+import { buildEmulator, type SourceFile } from "./build.ts";
+import { Answer, Request, startEmulator, type EmulatorProcess } from "./child.ts";
+import { checkEmulatedWeights, loadWeights } from "./load.ts";
+
+export interface EmulatedOptions {
+  readonly source: string;
+  readonly manifest: Manifest;
+  readonly weights: Weights;
+  /** `emulatorFiles()` of @mpk/cuda. */
+  readonly files: readonly SourceFile[];
+  /**
+   * Chooses which GPU thread runs next, and when copies end; the same seed gives the same run. 0
+   * (the default): each thread runs until it must wait, which is fastest.
+   */
+  readonly scheduleSeed?: number;
+  /** Build with the address and undefined-behaviour sanitizers; default false. */
+  readonly sanitize?: boolean;
+  /** In the emulated GPU's own time. */
+  readonly watchdogNanos?: bigint;
+  readonly onProgress?: OnProgress;
+  readonly env?: Environment;
+}
+
+const defaultWatchdogNanos = 10_000_000_000n;
+
+/** A buffer in the emulated device's memory. */
+export interface EmulatedBuffer {
+  readonly which: number;
+  readonly address: bigint;
+  readonly bytes: number;
+}
+
+export const bytesOf = (view: ArrayBufferView): Uint8Array =>
+  new Uint8Array(view.buffer, view.byteOffset, view.byteLength);
+
+/** The next answer, which must be of this kind. */
+export async function expectAnswer(child: EmulatorProcess, kind: number): Promise<Uint8Array> {
+  const message = await child.receive();
+  if (message.kind === kind) return message.payload;
+  throw new Error(`the emulator answered ${message.kind} where ${kind} was due`);
+}
+
+interface Emulated {
+  readonly child: EmulatorProcess;
+  readonly options: EmulatedOptions;
+  readonly allocate: (bytes: number) => Promise<EmulatedBuffer>;
+  readonly buffers: Readonly<Record<BufferName, EmulatedBuffer>>;
+}
+
+type BufferName =
+  | "stream" | "resident" | "scratch" | "kv" | "pageTable" | "events" | "steps" | "prompt"
+  | "control";
+
+/**
+ * Builds the source for this CPU and loads the weights.
+ * @throws MpkError: environment (no C++ compiler), input (weights), runtime (does not compile).
+ */
+export async function openEmulated(options: EmulatedOptions): Promise<DeviceBackend> {
+  const { manifest, weights, onProgress = () => undefined, env = process.env } = options;
+  if (process.platform === "win32") {
+    throw environmentError("the emulated GPU needs Linux or macOS", "use --device virtual");
+  }
+  checkEmulatedWeights(manifest, weights);
+  onProgress({ stage: "compile", done: 0, total: 1 });
+  const path = await buildEmulator({
+    source: options.source,
+    target: manifest.target,
+    files: options.files,
+    sanitize: options.sanitize ?? false,
+    env,
+  });
+  onProgress({ stage: "compile", done: 1, total: 1 });
+  const child = startEmulator(path);
+  try {
+    const emulated = await load(child, options);
+    return {
+      kind: "emulated",
+      name: `emulated ${manifest.target}, ${manifest.launch.blocks} SMs`,
+      run: (launch) => run(emulated, launch),
+      close: () => child.close(),
+    };
+  } catch (error) {
+    await child.close();
+    throw error;
+  }
+}
+
+/** Gives out buffers; the process numbers them in the order of the requests. */
+function allocator(child: EmulatorProcess): (bytes: number) => Promise<EmulatedBuffer> {
+  let count = 0;
+  return async (bytes) => {
+    const which = count++;
+    await child.send(Request.allocate, 0, bytesOf(BigUint64Array.of(BigInt(bytes))));
+    const answer = await expectAnswer(child, Answer.address);
+    return { which, bytes, address: new DataView(answer.buffer).getBigUint64(0, true) };
+  };
+}
+
+async function load(child: EmulatorProcess, options: EmulatedOptions): Promise<Emulated> {
+  const { manifest, weights, onProgress = () => undefined } = options;
+  const { memory, limits } = manifest;
+  const sizes: Record<BufferName, number> = {
+    stream: memory.streamBytes,
+    resident: memory.residentBytes,
+    scratch: memory.scratchBytes,
+    kv: memory.kvBytes,
+    pageTable: 4 * memory.pages,
+    events: memory.eventBytes,
+    steps: memory.stepBytes,
+    prompt: 4 * limits.maxContext,
+    control: 4 * controlWords,
+  };
+  const allocate = allocator(child);
+  const made: (readonly [string, EmulatedBuffer])[] = [];
+  for (const [name, bytes] of Object.entries(sizes)) made.push([name, await allocate(bytes)]);
+  const buffers = Object.fromEntries(made) as Record<BufferName, EmulatedBuffer>;
+  await loadWeights(child, allocate, manifest, weights, buffers, onProgress);
+  const pages = Int32Array.from({ length: memory.pages }, (_, page) => page);
+  await write(child, buffers.pageTable, pages);
+  return { child, options, allocate, buffers };
+}
+
+/** Writes to a buffer from its first byte on, or from `offset`. */
+export async function write(
+  child: EmulatorProcess,
+  to: EmulatedBuffer,
+  values: ArrayBufferView,
+  offset = 0,
+): Promise<void> {
+  await child.send(
+    Request.write, to.which, bytesOf(BigUint64Array.of(BigInt(offset))), bytesOf(values),
+  );
+}
+
+const clear = (child: EmulatorProcess, buffer: EmulatedBuffer): Promise<void> =>
+  child.send(Request.fill, buffer.which, bytesOf(Uint32Array.of(0)));
+
+async function readBytes(
+  child: EmulatorProcess,
+  from: EmulatedBuffer,
+  offset: number,
+  bytes: number,
+): Promise<Uint8Array> {
+  const range = BigUint64Array.of(BigInt(offset), BigInt(bytes));
+  await child.send(Request.read, from.which, bytesOf(range));
+  return await expectAnswer(child, Answer.bytes);
+}
+
+/** Steps that only read the prompt, the last of which gives the first token. */
+const promptSteps = (manifest: Manifest, launch: Launch) =>
+  Math.ceil(launch.promptIds.length / manifest.limits.maxTokens);
+
+async function* run(e: Emulated, launch: Launch): AsyncGenerator<number, Summary, void> {
+  const { child, options: { manifest } } = e;
+  const start = performance.now();
+  const steps = promptSteps(manifest, launch) + launch.maxTokens;
+  const logitsSteps = {
+    none: 0, lastPrompt: promptSteps(manifest, launch), all: steps,
+  }[launch.logits];
+  const tokens = await e.allocate(4 * launch.maxTokens);
+  const logits = await e.allocate(4 * logitsSteps * manifest.limits.vocab);
+  await begin(e, launch, tokens, logits, logitsSteps);
+  const given = yield* follow(child, launch);
+  const words = await readBytes(child, e.buffers.control, 0, 4 * controlWords);
+  const control = new Uint32Array(words.buffer);
+  const status = control[ControlWord.status] ?? 0;
+  if (status === Status.watchdog) throw watchdogError(manifest, control);
+  const done = control[ControlWord.steps] ?? 0;
+  const skip = promptSteps(manifest, launch) - 1;
+  const rowBytes = 4 * manifest.limits.vocab;
+  const kept = Math.max(0, Math.min(done, logitsSteps) - skip);
+  const rows = await readBytes(child, logits, rowBytes * (kept > 0 ? skip : 0), rowBytes * kept);
+  return {
+    finish: finishOf(status, done, launch, manifest),
+    promptTokens: launch.promptIds.length,
+    tokens: given,
+    steps: done,
+    millis: performance.now() - start,
+    logits: Array.from({ length: kept }, (_, i) =>
+      new Float32Array(rows.slice(i * rowBytes, (i + 1) * rowBytes).buffer)),
+    stampNanos: [],
+  };
+}
+
+async function begin(
+  e: Emulated,
+  launch: Launch,
+  tokens: EmulatedBuffer,
+  logits: EmulatedBuffer,
+  logitsSteps: number,
+): Promise<void> {
+  const { child, buffers, options } = e;
+  const { manifest } = options;
+  await write(child, buffers.prompt, Int32Array.from(launch.promptIds));
+  for (const each of [buffers.control, buffers.events, buffers.steps]) await clear(child, each);
+  const { temperature, topK, topP, seed } = launch.sampling;
+  const pointers = Object.fromEntries(
+    Object.entries(buffers).map(([name, { address }]) => [name, address] as const),
+  );
+  const params = encodeParams(manifest.params, {
+    ...pointers,
+    tokens: tokens.address,
+    stamps: 0n,
+    logitsLog: logitsSteps === 0 ? 0n : logits.address,
+    seed: BigInt.asUintN(64, seed),
+    watchdogNanos: options.watchdogNanos ?? defaultWatchdogNanos,
+    promptCount: launch.promptIds.length,
+    promptChunk: manifest.limits.maxTokens,
+    startPosition: launch.startPosition,
+    // Emulated time says nothing of a GPU's: a kernel that could profile itself does not.
+    profile: 0n,
+    profileFull: 0n,
+    profileFirst: 0,
+    profileSteps: 0,
+    profileFullCount: 0,
+    maxNew: launch.maxTokens,
+    stampCount: 0,
+    logitsSteps,
+    eosCount: launch.eosIds.length,
+    eos: launch.eosIds,
+    topK,
+    temperature,
+    topP,
+  });
+  const { blocks, threads, sharedBytes } = manifest.launch;
+  const shape = Uint32Array.of(blocks, threads, sharedBytes, 0);
+  const seedWord = BigUint64Array.of(BigInt(options.scheduleSeed ?? 0));
+  await child.send(Request.launch, 0, bytesOf(shape), bytesOf(seedWord), params);
+}
+
+/** Yields tokens as they come, until the launch is done; leaving early stops it. */
+async function* follow(
+  child: EmulatorProcess,
+  launch: Launch,
+): AsyncGenerator<number, number, void> {
+  const stop = () => void child.send(Request.stop, 0);
+  launch.signal.addEventListener("abort", stop);
+  if (launch.signal.aborted) stop();
+  let given = 0;
+  let done = false;
+  try {
+    for (;;) {
+      const { kind, payload } = await child.receive().catch((error: unknown) => {
+        done = true;
+        throw error;
+      });
+      if (kind === Answer.done) {
+        done = true;
+        return given;
+      }
+      given++;
+      yield new DataView(payload.buffer).getInt32(0, true);
+    }
+  } finally {
+    launch.signal.removeEventListener("abort", stop);
+    if (!done) {
+      stop();
+      while ((await child.receive()).kind !== Answer.done);
+    }
+  }
+}
