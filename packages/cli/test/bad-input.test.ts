@@ -87,7 +87,7 @@ test.each<[string, readonly string[], RegExp]>([
   ],
   ["ids that are none", runGood("--prompt-ids", "1,x"), /--prompt-ids.*'1,x'.*token ids/],
   ["half a token", runGood("--prompt-ids", "1", "--max-tokens", "0.5"), /whole number from 1/],
-  ["an unknown device", runGood("--prompt-ids", "1", "--device", "tpu"), /auto, cuda, virtual/],
+  ["an unknown device", runGood("--prompt-ids", "1", "--device", "tpu"), /auto, cuda, emulated, virtual/],
   ["an unknown option", ["compile", good, "--out", dir, "--traget", "sm_80"], /--traget/],
   ["no such model", ["verify", join(dir, "nothing")], /nothing: no such file/],
   ["an unknown target", ["compile", good, "--out", dir, "--target", "sm_50"], /"sm_50"/],
