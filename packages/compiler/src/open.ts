@@ -47,6 +47,8 @@ export interface OpenOptions extends CompileOptions {
   readonly sanitize?: boolean;
   /** Ends a kernel that waits longer; default 10. */
   readonly watchdogSeconds?: number;
+  /** Told, once each, what went wrong without stopping anything, such as a damaged cache. */
+  readonly onNotice?: (notice: string) => void;
   readonly env?: Environment;
   readonly native?: Native;
 }
@@ -112,8 +114,7 @@ export async function open(checkpoint: string, options: OpenOptions = {}): Promi
     throw error;
   });
   const close = async () => {
-    await session.close();
-    weights.close();
+    await session.close().finally(weights.close);
   };
   return {
     compiled,
@@ -201,9 +202,10 @@ async function openGpu(
   weights: Weights,
   options: OpenOptions,
 ): Promise<DeviceBackend> {
-  const { ordinal, native } = options;
+  const { ordinal, onNotice, native } = options;
   return openCuda({
     ...kernelOf(compiled, weights, options),
+    ...(onNotice === undefined ? {} : { onNotice }),
     ...(ordinal === undefined ? {} : { ordinal }),
     ...(native === undefined ? {} : { native }),
   });

@@ -1,8 +1,8 @@
 /** @file Files in and out: regular files of bounded size are read, writes are whole or not at all. */
 import { randomUUID } from "node:crypto";
 import {
-  closeSync, constants, existsSync, fstatSync, fsyncSync, mkdirSync, openSync, readSync, renameSync,
-  rmSync, writeSync,
+  closeSync, constants, existsSync, fstatSync, fsyncSync, mkdirSync, openSync, readSync, realpathSync,
+  renameSync, rmSync, statSync, writeFileSync, writeSync,
 } from "node:fs";
 import { basename, dirname, join } from "node:path";
 import { inputError, messageOf } from "./errors.ts";
@@ -69,21 +69,25 @@ export function makeFolder(path: string): void {
 
 /**
  * Writes a file whole or not at all: a temporary file beside it, flushed to the disk, renamed over
- * it. Whoever dies or runs out of space in between leaves the old file as it was.
+ * it. Whoever dies or runs out of space in between leaves the old file as it was. A link's target is
+ * replaced, not the link; what is no regular file (a pipe, /dev/stdout) is written to as it is.
  * @throws the system's error, with no temporary file left.
  */
 export function writeAtomic(path: string, content: string | Uint8Array): void {
+  const old = statSync(path, { throwIfNoEntry: false });
+  if (old !== undefined && !old.isFile()) return writeFileSync(path, content);
+  const target = old === undefined ? path : realpathSync(path);
   const bytes = typeof content === "string" ? new TextEncoder().encode(content) : content;
-  const temporary = join(dirname(path), `.${basename(path).slice(0, 100)}.${randomUUID()}.tmp`);
+  const temporary = join(dirname(target), `.${basename(target).slice(0, 60)}.${randomUUID()}.tmp`);
   try {
-    const fd = openSync(temporary, "wx");
+    const fd = openSync(temporary, "wx", old === undefined ? 0o666 : old.mode & 0o777);
     try {
       for (let done = 0; done < bytes.length; ) done += writeSync(fd, bytes, done);
       fsyncSync(fd);
     } finally {
       closeSync(fd);
     }
-    renameSync(temporary, path);
+    renameSync(temporary, target);
   } catch (error) {
     rmSync(temporary, { force: true });
     throw error;

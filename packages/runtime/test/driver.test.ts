@@ -27,7 +27,7 @@ test("no driver, no device, no such device: each says what to do", async () => {
   });
   await expect(open({ devices: 0 })).rejects.toMatchObject({
     category: "environment",
-    message: "cuInit: CUDA_ERROR_NO_DEVICE",
+    message: "cuInit: CUDA_ERROR_NO_DEVICE (100): as the driver describes it",
   });
   const driver = await open({});
   expect(() => openDevice(driver, 1)).toThrow(/no CUDA device 1/);

@@ -31,6 +31,7 @@ export function fakeFunctions(options: {
     cuDriverGetVersion: (to) => writeInt(to, version),
     cuInit: () => (devices === 0 ? 100 : 0),
     cuGetErrorName: (code, to) => writeBig(to, BigInt(Number(code))),
+    cuGetErrorString: (_, to) => writeBig(to, 9999n),
     cuDeviceGetCount: (to) => writeInt(to, devices),
     cuDeviceGet: (to, ordinal) => writeInt(to, Number(ordinal)),
     cuDeviceGetName: (to) => (new TextEncoder().encodeInto("Fake H200", to as Uint8Array), 0),
@@ -52,6 +53,7 @@ const errorNames: Record<number, string> = {
   2: "CUDA_ERROR_OUT_OF_MEMORY",
   100: "CUDA_ERROR_NO_DEVICE",
   700: "CUDA_ERROR_ILLEGAL_ADDRESS",
+  9999: "as the driver describes it",
 };
 
 /** A `Native` whose only library is the fake driver; null: not even that. */

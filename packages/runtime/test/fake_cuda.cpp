@@ -4,6 +4,7 @@
 #include <atomic>
 #include <chrono>
 #include <cstdint>
+#include <cstdio>
 #include <cstdlib>
 #include <cstring>
 #include <map>
@@ -23,30 +24,77 @@ enum Mode { kNormal, kWatchdog, kFault, kBadToken };
 enum { kSuccess = 0, kInvalid = 1, kOutOfMemory = 2, kNotReady = 600, kIllegalAddress = 700 };
 
 const u64 kTotalBytes = 1ull << 30;
-std::map<void*, size_t> live;
 std::atomic<int> launched{0}, finished{0}, mode{kNormal};
 std::atomic<bool> failed{false};
 std::thread running;
 int decodeHandle, packHandle;
 
+// What was given out and not given back. The context owns it all, as in CUDA.
+enum Kind { kMemory, kStream, kEvent, kModule };
+struct Held {
+  Kind kind;
+  size_t bytes;
+};
+std::map<void*, Held> live;
+u64 contexts, freedBusy;
+
+// One call made to fail, and how often each was made.
+std::map<std::string, int> calls;
+std::string faultCall;
+int faultNth, faultCode;
+bool faultSticky, faultHit;
+
+int fault(const std::string& name) {
+  const bool here = ++calls[name] == faultNth && name == faultCall;
+  const bool gives = name.find("Free") != name.npos || name.find("Destroy") != name.npos ||
+                     name.find("Unload") != name.npos || name.find("Release") != name.npos;
+  const bool again = faultHit && faultSticky && !gives;
+  faultHit = faultHit || here;
+  return here || again ? faultCode : 0;
+}
+#define CALL \
+  if (int code = fault(__func__)) return code
+
 u64 liveBytes() {
   u64 sum = 0;
-  for (auto& entry : live) sum += entry.second;
+  for (auto& entry : live) sum += entry.second.kind == kMemory ? entry.second.bytes : 0;
+  return sum;
+}
+u64 count(Kind kind) {
+  u64 sum = 0;
+  for (auto& entry : live) sum += entry.second.kind == kind;
   return sum;
 }
 
-void* take(size_t bytes) {
-  if (bytes == 0 || liveBytes() + bytes > kTotalBytes) return nullptr;
+void* take(Kind kind, size_t bytes) {
+  if (contexts == 0 || bytes == 0 || liveBytes() + bytes > kTotalBytes) return nullptr;
   void* memory = std::malloc(bytes);
   std::memset(memory, 0xee, bytes);
-  live[memory] = bytes;
+  live[memory] = Held{kind, bytes};
   return memory;
 }
 
-int give(void* memory) {
-  if (live.erase(memory) == 0) return kInvalid;
+bool isBusy() { return launched != finished; }
+
+int give(Kind kind, void* memory) {
+  auto found = live.find(memory);
+  if (found == live.end() || found->second.kind != kind) return kInvalid;
+  // Freeing memory waits for the kernel, as in CUDA.
+  if (kind == kMemory && isBusy()) {
+    freedBusy++;
+    running.join();
+  }
+  live.erase(found);
   std::free(memory);
   return kSuccess;
+}
+
+void destroyContext() {
+  if (running.joinable()) running.join();
+  for (auto& entry : live) std::free(entry.first);
+  live.clear();
+  failed = false;
+  if (faultSticky) faultCode = 0, faultSticky = false;
 }
 
 u32 sum(const u8* bytes, u64 count) {
@@ -118,83 +166,178 @@ int launch(void* kernel, unsigned blocks, void** args) {
 extern "C" {
 
 void fakeMode(int to) { mode = to; failed = false; }
-u64 fakeLiveBytes() { return liveBytes(); }
+void fakeHeld(u64* out) {
+  const u64 held[] = {contexts,      count(kMemory), liveBytes(), count(kStream),
+                      count(kEvent), count(kModule), freedBusy};
+  std::memcpy(out, held, sizeof held);
+}
+void fakePlant(const char* call, int nth, int code, int sticky) {
+  calls.clear();
+  freedBusy = 0;
+  faultCall = call, faultNth = nth, faultCode = code, faultSticky = sticky, faultHit = false;
+}
+int fakeHit() { return faultHit; }
+void fakeCalls(char* out, int size) {
+  std::string text;
+  for (auto& one : calls) text += one.first + " " + std::to_string(one.second) + "\n";
+  std::snprintf(out, size, "%s", text.c_str());
+}
 
-int cuInit(unsigned) { return kSuccess; }
-int cuDriverGetVersion(int* to) { return *to = 13000, kSuccess; }
-int cuGetErrorName(int code, const char** to) {
-  *to = code == kIllegalAddress ? "CUDA_ERROR_ILLEGAL_ADDRESS" : "CUDA_ERROR_OF_THE_FAKE";
+int cuInit(unsigned) {
+  CALL;
   return kSuccess;
 }
-int cuDeviceGetCount(int* to) { return *to = 1, kSuccess; }
-int cuDeviceGet(int* to, int) { return *to = 0, kSuccess; }
+int cuDriverGetVersion(int* to) {
+  CALL;
+  return *to = 13000, kSuccess;
+}
+int cuGetErrorName(int code, const char** to) {
+  static std::map<int, std::string> names;
+  *to = (names[code] = "CUDA_ERROR_" + std::to_string(code)).c_str();
+  return kSuccess;
+}
+int cuGetErrorString(int, const char** to) { return *to = "described by the fake", kSuccess; }
+int cuDeviceGetCount(int* to) {
+  CALL;
+  return *to = 1, kSuccess;
+}
+int cuDeviceGet(int* to, int) {
+  CALL;
+  return *to = 0, kSuccess;
+}
 int cuDeviceGetName(char* to, int size, int) {
+  CALL;
   return std::strncpy(to, "Fake H200", size), kSuccess;
 }
-int cuDeviceTotalMem_v2(size_t* to, int) { return *to = kTotalBytes, kSuccess; }
+int cuDeviceTotalMem_v2(size_t* to, int) {
+  CALL;
+  return *to = kTotalBytes, kSuccess;
+}
 int cuDeviceGetAttribute(int* to, int which, int) {
+  CALL;
   static const std::map<int, int> known = {{16, 132}, {38, 1 << 25}, {75, 9}, {76, 0}, {95, 1},
                                            {97, 232448}};
   auto found = known.find(which);
   if (found == known.end()) return kInvalid;
   return *to = found->second, kSuccess;
 }
-int cuDevicePrimaryCtxRetain(void** to, int) { return *to = &live, kSuccess; }
-int cuDevicePrimaryCtxRelease_v2(int) { return kSuccess; }
-int cuCtxSetCurrent(void* context) { return context == &live ? kSuccess : kInvalid; }
+int cuDevicePrimaryCtxRetain(void** to, int) {
+  CALL;
+  return *to = &live, contexts++, kSuccess;
+}
+int cuDevicePrimaryCtxRelease_v2(int) {
+  CALL;
+  if (contexts == 0) return kInvalid;
+  if (--contexts == 0) destroyContext();
+  return kSuccess;
+}
+int cuCtxSetCurrent(void* context) {
+  CALL;
+  return context == &live ? kSuccess : kInvalid;
+}
 int cuMemGetInfo_v2(size_t* free, size_t* total) {
+  CALL;
   *free = kTotalBytes - liveBytes(), *total = kTotalBytes;
   return kSuccess;
 }
 int cuMemAlloc_v2(void** to, size_t bytes) {
-  return (*to = take(bytes)) == nullptr ? kOutOfMemory : kSuccess;
+  CALL;
+  return (*to = take(kMemory, bytes)) == nullptr ? kOutOfMemory : kSuccess;
 }
-int cuMemFree_v2(void* memory) { return give(memory); }
+int cuMemFree_v2(void* memory) {
+  CALL;
+  return give(kMemory, memory);
+}
 int cuMemHostAlloc(void** to, size_t bytes, unsigned flags) {
+  CALL;
   if (flags != 3) return kInvalid;
-  return (*to = take(bytes)) == nullptr ? kOutOfMemory : kSuccess;
+  return (*to = take(kMemory, bytes)) == nullptr ? kOutOfMemory : kSuccess;
 }
-int cuMemHostGetDevicePointer_v2(void** to, void* host, unsigned) { return *to = host, kSuccess; }
-int cuMemFreeHost(void* memory) { return give(memory); }
+int cuMemHostGetDevicePointer_v2(void** to, void* host, unsigned) {
+  CALL;
+  return *to = host, kSuccess;
+}
+int cuMemFreeHost(void* memory) {
+  CALL;
+  return give(kMemory, memory);
+}
 int cuMemcpyHtoDAsync_v2(void* to, const void* from, size_t bytes, void*) {
+  CALL;
   return std::memcpy(to, from, bytes), kSuccess;
 }
 int cuMemcpyDtoHAsync_v2(void* to, const void* from, size_t bytes, void*) {
+  CALL;
   return std::memcpy(to, from, bytes), kSuccess;
 }
 int cuMemsetD8Async(void* to, unsigned char value, size_t bytes, void*) {
+  CALL;
   return std::memset(to, value, bytes), kSuccess;
 }
-int cuStreamCreate(void** to, unsigned) { return *to = take(1), kSuccess; }
-int cuStreamDestroy_v2(void* stream) { return give(stream); }
-int cuEventCreate(void** to, unsigned) { return *(int*)(*to = take(sizeof(int))) = 0, kSuccess; }
-int cuEventDestroy_v2(void* event) { return give(event); }
-int cuEventRecord(void* event, void*) { return *(int*)event = launched, kSuccess; }
+int cuStreamCreate(void** to, unsigned) {
+  CALL;
+  return *to = take(kStream, 1), kSuccess;
+}
+int cuStreamDestroy_v2(void* stream) {
+  CALL;
+  return give(kStream, stream);
+}
+int cuEventCreate(void** to, unsigned) {
+  CALL;
+  return *(int*)(*to = take(kEvent, sizeof(int))) = 0, kSuccess;
+}
+int cuEventDestroy_v2(void* event) {
+  CALL;
+  return give(kEvent, event);
+}
+int cuEventRecord(void* event, void*) {
+  CALL;
+  return *(int*)event = launched, kSuccess;
+}
 int cuEventQuery(void* event) {
+  CALL;
   if (failed) return kIllegalAddress;
   return finished >= *(int*)event ? kSuccess : kNotReady;
 }
-int cuEventElapsedTime(float* to, void*, void*) { return *to = 2.5f, kSuccess; }
-int cuModuleLoadData(void** to, const void* image) {
-  if (std::memcmp(image, "CUBIN", 5) != 0) return kInvalid;
-  return *to = take(1), kSuccess;
+int cuStreamQuery(void*) {
+  CALL;
+  if (failed) return kIllegalAddress;
+  return isBusy() ? kNotReady : kSuccess;
 }
-int cuModuleUnload(void* module) { return give(module); }
+int cuEventElapsedTime(float* to, void*, void*) {
+  CALL;
+  return *to = 2.5f, kSuccess;
+}
+int cuModuleLoadData(void** to, const void* image) {
+  CALL;
+  if (std::memcmp(image, "CUBIN", 5) != 0) return kInvalid;
+  return *to = take(kModule, 1), kSuccess;
+}
+int cuModuleUnload(void* module) {
+  CALL;
+  return give(kModule, module);
+}
 int cuModuleGetFunction(void** to, void*, const char* name) {
+  CALL;
   const std::string wanted = name;
   *to = wanted == "mpk_decode" ? &decodeHandle : wanted == "mpk_pack" ? &packHandle : nullptr;
   return *to == nullptr ? kInvalid : kSuccess;
 }
-int cuFuncSetAttribute(void*, int which, int) { return which == 8 ? kSuccess : kInvalid; }
+int cuFuncSetAttribute(void*, int which, int) {
+  CALL;
+  return which == 8 ? kSuccess : kInvalid;
+}
 int cuOccupancyMaxActiveBlocksPerMultiprocessor(int* to, void*, int, size_t) {
+  CALL;
   return *to = 1, kSuccess;
 }
 int cuLaunchKernel(void* kernel, unsigned x, unsigned, unsigned, unsigned, unsigned, unsigned,
                    unsigned, void*, void** args, void** extra) {
+  CALL;
   return extra == nullptr ? launch(kernel, x, args) : kInvalid;
 }
 int cuLaunchCooperativeKernel(void* kernel, unsigned x, unsigned, unsigned, unsigned, unsigned,
                               unsigned, unsigned, void*, void** args) {
+  CALL;
   return launch(kernel, x, args);
 }
 

@@ -1,9 +1,8 @@
 /** @file `mpk compile`: writes the kernel, its Manifest, header and launcher; prints the report. */
 import { buildForReport, compileFiles, savePlan, type Compiled } from "@mpk/compiler";
-import { inputError, messageOf } from "@mpk/runtime";
+import { inputError, makeFolder, messageOf, writeAtomic } from "@mpk/runtime";
 import type { Command } from "commander";
-import { existsSync, mkdirSync, writeFileSync } from "node:fs";
-import { dirname, join } from "node:path";
+import { join } from "node:path";
 import type { Io } from "../io.ts";
 import { reportText } from "../text.ts";
 import { compileWith, withShape, type ShapeOptions } from "./shared.ts";
@@ -50,13 +49,6 @@ export function compileCommand(program: Command, io: Io): void {
   });
 }
 
-/** As mkdir -p. Node's own recursive mkdir never returns where a parent refuses, as /proc does. */
-function makeFolder(path: string): void {
-  if (existsSync(path)) return;
-  makeFolder(dirname(path));
-  mkdirSync(path);
-}
-
 function writeAll(compiled: Compiled, options: Options): readonly string[] {
   const files = Object.entries(compileFiles(compiled)).map(
     ([name, text]) => [join(options.out, name), text] as const,
@@ -64,7 +56,7 @@ function writeAll(compiled: Compiled, options: Options): readonly string[] {
   if (options.savePlan !== undefined) files.push([options.savePlan, savePlan(compiled.plan)]);
   try {
     makeFolder(options.out);
-    for (const [path, text] of files) writeFileSync(path, text);
+    for (const [path, text] of files) writeAtomic(path, text);
   } catch (error) {
     throw inputError(`cannot write: ${messageOf(error)}`, "name a folder you may write to", error);
   }

@@ -1,8 +1,7 @@
 /** @file `mpk inspect`: the Program and its plan, as text and as one HTML page. */
 import { diffModels, inspectModel, type PlanView } from "@mpk/compiler";
-import { inputError, messageOf } from "@mpk/runtime";
+import { inputError, messageOf, writeAtomic } from "@mpk/runtime";
 import type { Command } from "commander";
-import { writeFileSync } from "node:fs";
 import { planPage } from "../html.ts";
 import type { Io } from "../io.ts";
 import { withBars } from "../progress.ts";
@@ -56,7 +55,7 @@ export function inspectCommand(program: Command, io: Io): void {
 
 function writePage(path: string, page: string): void {
   try {
-    writeFileSync(path, page);
+    writeAtomic(path, page);
   } catch (error) {
     throw inputError(`cannot write ${path}: ${messageOf(error)}`, "name a writable file", error);
   }

@@ -81,6 +81,7 @@ async function run(checkpoint: string, options: Options, io: Io): Promise<number
   const opened = await open(checkpoint, {
     device: options.device,
     onProgress: bars.report,
+    onNotice: (notice) => io.stderr.write(`note: ${notice}\n`),
     env: io.env,
     ...(options.precision === undefined ? {} : { precision: options.precision }),
     ...(options.maxContext === undefined ? {} : { maxContext: options.maxContext }),

@@ -6,7 +6,7 @@ import { noTokenError, runtimeError } from "../errors.ts";
 import type { Native } from "../native.ts";
 import { readProfile, type Profile } from "../profile.ts";
 import type { Weights } from "../weights.ts";
-import { buildCubin } from "./cache.ts";
+import { buildCubin, cacheFolder } from "./cache.ts";
 import { openDevice, type Device, type DevicePointer, type Handle } from "./device.ts";
 import type { HostMemory } from "./device.ts";
 import { openDriver } from "./driver.ts";
@@ -25,6 +25,8 @@ export interface CudaOptions {
   readonly ordinal?: number;
   readonly watchdogNanos?: bigint;
   readonly onProgress?: OnProgress;
+  /** Told, once each, what went wrong without stopping anything, such as a damaged cache. */
+  readonly onNotice?: (notice: string) => void;
   readonly env?: Environment;
   readonly native?: Native;
 }
@@ -61,8 +63,9 @@ export async function openCuda(options: CudaOptions): Promise<DeviceBackend> {
     checkMemory(manifest, device.memory().freeBytes, packScratchBytes(manifest));
     const compiler = await findCompiler(driver.version, env, native);
     onProgress?.({ stage: "compile", done: 0, total: 1 });
-    const cubin = await buildCubin(compiler, source, manifest.target);
+    const cubin = await buildCubin(compiler, source, manifest.target, cacheFolder(env));
     onProgress?.({ stage: "compile", done: 1, total: 1 });
+    if (cubin.notice !== null) options.onNotice?.(cubin.notice);
     const resources = await load(device, cubin.bytes, options);
     return {
       kind: "cuda",
@@ -71,8 +74,17 @@ export async function openCuda(options: CudaOptions): Promise<DeviceBackend> {
       close: async () => device.close(),
     };
   } catch (error) {
-    device.close();
+    closeAfter(device);
     throw error;
+  }
+}
+
+/** After an error, which is the one to tell. */
+function closeAfter(device: Device): void {
+  try {
+    device.close();
+  } catch {
+    // Freeing failed too.
   }
 }
 
@@ -136,8 +148,10 @@ async function* run(r: Resources, launch: Launch): AsyncGenerator<number, Summar
   const { device, stream, manifest } = r;
   const control = new Uint32Array(r.control.bytes.buffer, 0, controlWords);
   if (launch.signal.aborted) return stoppedEarly(launch);
-  const buffers = allocateRun(r, launch);
+  const mark = device.mark();
+  let failed = false;
   try {
+    const buffers = allocateRun(r, launch);
     await uploadInts(device, stream, Int32Array.from(launch.promptIds), r.pointers.prompt);
     start(r, launch, buffers, control);
     yield* followTokens(r, launch, buffers, control);
@@ -145,12 +159,25 @@ async function* run(r: Resources, launch: Launch): AsyncGenerator<number, Summar
     if (status === Status.watchdog) throw watchdogError(manifest, control);
     const finish = finishOf(status, Atomics.load(control, ControlWord.steps), launch, manifest);
     return await summarize(r, launch, buffers, control, finish);
+  } catch (error) {
+    failed = true;
+    throw error;
   } finally {
-    device.freeHost(buffers.tokens);
-    device.free(buffers.stamps);
-    device.free(buffers.logits);
-    device.free(buffers.profile.times);
-    device.free(buffers.profile.full);
+    await endRun(r, control, mark, failed);
+  }
+}
+
+/** However a generation ends: the kernel is told to stop, waited for, and its buffers are freed. */
+async function endRun(r: Resources, control: Uint32Array, mark: number, failed: boolean) {
+  try {
+    const wait = backOff();
+    Atomics.store(control, ControlWord.stop, 1);
+    while (!r.device.idle(r.stream)) await wait(false);
+  } catch (error) {
+    // What failed before is the cause of it.
+    if (!failed) throw error;
+  } finally {
+    r.device.freeSince(mark);
   }
 }
 
@@ -218,7 +245,7 @@ function start(r: Resources, launch: Launch, buffers: RunBuffers, control: Uint3
   device.record(r.events[1], stream);
 }
 
-/** Yields tokens while the kernel writes them; leaving early stops it and waits for its end. */
+/** Yields tokens while the kernel writes them. Who leaves early has `endRun` stop it. */
 async function* followTokens(
   r: Resources,
   launch: Launch,
@@ -244,10 +271,6 @@ async function* followTokens(
     }
   } finally {
     launch.signal.removeEventListener("abort", stop);
-    if (!ended) {
-      stop();
-      while (!r.device.done(r.events[1])) await wait(false);
-    }
   }
 }
 

@@ -1,8 +1,10 @@
 /** @file Cubins by the hash of all that made them; a damaged entry is made again, never loaded. */
-import { createHash, randomUUID } from "node:crypto";
-import { mkdir, readFile, rename, rm, writeFile } from "node:fs/promises";
+import { createHash } from "node:crypto";
+import { existsSync, readdirSync, rmSync, statSync } from "node:fs";
 import { homedir } from "node:os";
 import { join } from "node:path";
+import { messageOf } from "../errors.ts";
+import { makeFolder, readBounded, writeAtomic } from "../files.ts";
 import type { Environment } from "./libraries.ts";
 import { compileOptions, type CudaCompiler } from "./nvrtc.ts";
 
@@ -23,6 +25,8 @@ export interface Cubin {
   readonly bytes: Uint8Array;
   readonly cached: boolean;
   readonly millis: number;
+  /** What went wrong with the cache, in a sentence; the cubin is good all the same. */
+  readonly notice: string | null;
 }
 
 /**
@@ -38,28 +42,50 @@ export async function buildCubin(
   const start = performance.now();
   const identity = [compiler.kind, compiler.version, target, compileOptions.join(" "), source];
   const file = join(folder, `${digest(...identity).digest("hex")}.cubin`);
-  const found = await readEntry(file);
-  const bytes = found ?? (await compiler.compile(source, target));
-  if (found === null) await writeEntry(folder, file, bytes).catch(() => undefined);
-  return { bytes, cached: found !== null, millis: performance.now() - start };
+  const found = readEntry(file);
+  const bytes = found.bytes ?? (await compiler.compile(source, target));
+  const notice = found.notice ?? (found.bytes === null ? writeEntry(folder, file, bytes) : null);
+  if (found.notice !== null) writeEntry(folder, file, bytes);
+  return { bytes, cached: found.bytes !== null, millis: performance.now() - start, notice };
 }
+
+/** Bytes of an entry: a kernel of any model has less than a hundredth. */
+const mostBytes = 2 ** 30;
 
 /** An entry is the SHA-256 of the cubin, then the cubin. */
-async function readEntry(file: string): Promise<Uint8Array | null> {
-  const entry = await readFile(file).catch(() => null);
-  if (entry === null || entry.length < 32) return null;
-  const bytes = new Uint8Array(entry.subarray(32));
-  return digest(bytes).digest().equals(entry.subarray(0, 32)) ? bytes : null;
+function readEntry(file: string): { readonly bytes: Uint8Array | null; readonly notice: string | null } {
+  if (!existsSync(file)) return { bytes: null, notice: null };
+  const notice = `the cached kernel ${file} is damaged: it is compiled again`;
+  try {
+    const entry = readBounded(file, mostBytes);
+    const bytes = entry.slice(32);
+    const whole = entry.length >= 32 && digest(bytes).digest().equals(entry.subarray(0, 32));
+    return whole ? { bytes, notice: null } : { bytes: null, notice };
+  } catch {
+    return { bytes: null, notice };
+  }
 }
 
-async function writeEntry(folder: string, file: string, bytes: Uint8Array): Promise<void> {
-  await mkdir(folder, { recursive: true });
-  const temporary = join(folder, `.${randomUUID()}.tmp`);
+/** What went wrong, or null. */
+function writeEntry(folder: string, file: string, bytes: Uint8Array): string | null {
   try {
-    await writeFile(temporary, Buffer.concat([digest(bytes).digest(), bytes]));
-    // Atomic: another process sees the whole entry or none.
-    await rename(temporary, file);
-  } finally {
-    await rm(temporary, { force: true });
+    makeFolder(folder);
+    removeStale(folder);
+    writeAtomic(file, Buffer.concat([digest(bytes).digest(), bytes]));
+    return null;
+  } catch (error) {
+    return `the kernel is compiled but cannot be cached: ${messageOf(error)}`;
+  }
+}
+
+const staleMillis = 3_600_000;
+
+/** What processes that were killed while writing left behind. */
+function removeStale(folder: string): void {
+  for (const name of readdirSync(folder)) {
+    if (!/^\..*\.tmp$/.test(name)) continue;
+    const path = join(folder, name);
+    const age = Date.now() - (statSync(path, { throwIfNoEntry: false })?.mtimeMs ?? Date.now());
+    if (age > staleMillis) rmSync(path, { force: true });
   }
 }

@@ -1,11 +1,12 @@
 /** @file One GPU: its properties, memory, streams, events and kernels, freed together. */
 import { environmentError, runtimeError } from "../errors.ts";
 import { CuResult, type Driver } from "./driver.ts";
+import { ledger, type Handle } from "./ledger.ts";
+
+export type { Handle } from "./ledger.ts";
 
 /** A device address. */
 export type DevicePointer = bigint;
-/** A stream, event, module or function handle. */
-export type Handle = bigint;
 
 /** CUdevice_attribute numbers, from cuda.h. */
 const Attribute = {
@@ -64,6 +65,8 @@ export interface Device {
   record(event: Handle, stream: Handle): void;
   /** Whether all work before the event is done. Throws where it failed. */
   done(event: Handle): boolean;
+  /** Whether all work of a stream is done. Throws where it failed. */
+  idle(stream: Handle): boolean;
   /** Milliseconds between two events that are done. */
   elapsedMillis(start: Handle, end: Handle): number;
   upload(to: DevicePointer, from: HostMemory, offset: number, bytes: number, stream: Handle): void;
@@ -79,6 +82,14 @@ export interface Device {
     args: readonly ArrayBufferView[],
     stream: Handle,
   ): void;
+  /** What is allocated so far; see `freeSince`. */
+  mark(): number;
+  /** Frees what was allocated after `mark`, the last first. */
+  freeSince(mark: number): void;
+  /**
+   * Frees all and lets the context go. Throws the driver's complaint about freeing, from now or
+   * before, unless it has complained of something else already: what follows from that is no news.
+   */
   close(): void;
 }
 
@@ -141,8 +152,13 @@ export function openDevice(driver: Driver, ordinal = 0): Device {
   }
   const id = deviceOf(driver, ordinal);
   const context = handleFrom(driver, "cuDevicePrimaryCtxRetain", id);
-  driver.call("cuCtxSetCurrent", context);
-  return wrapDevice(driver, info, () => driver.result("cuDevicePrimaryCtxRelease_v2", id));
+  try {
+    driver.call("cuCtxSetCurrent", context);
+  } catch (error) {
+    driver.result("cuDevicePrimaryCtxRelease_v2", id);
+    throw error;
+  }
+  return wrapDevice(driver, info, id);
 }
 
 type HandleCall =
@@ -160,42 +176,44 @@ function handleFrom(
   return out[0] ?? 0n;
 }
 
-function wrapDevice(driver: Driver, info: DeviceInfo, release: () => void): Device {
-  const { call, result } = driver;
-  const owned = new Map<Handle, () => void>();
-  const own = (handle: Handle, free: () => void): Handle => {
-    owned.set(handle, free);
-    return handle;
+function wrapDevice(bare: Driver, info: DeviceInfo, id: number): Device {
+  let failed = false;
+  // Notes that an error has been told.
+  const driver: Driver = {
+    ...bare,
+    error(name, code) {
+      failed = true;
+      return bare.error(name, code);
+    },
+    call(name, ...args) {
+      const code = bare.result(name, ...args);
+      if (code !== CuResult.success) throw driver.error(name, code);
+    },
   };
-  const disown = (handle: Handle) => {
-    owned.get(handle)?.();
-    owned.delete(handle);
-  };
+  const { call } = driver;
+  const held = ledger(bare);
+  const { own, disown } = held;
   return {
     info,
     driver,
     memory: () => memoryInfo(driver),
-    alloc(bytes, what) {
-      const pointer = allocate(driver, bytes, what);
-      return own(pointer, () => result("cuMemFree_v2", pointer));
-    },
+    alloc: (bytes, what) => own(allocate(driver, bytes, what), "cuMemFree_v2"),
     free: disown,
     allocHost(bytes) {
-      const memory = allocateHost(driver, bytes);
-      own(memory.address, () => result("cuMemFreeHost", memory.address));
-      return memory;
+      const address = handleFrom(driver, "cuMemHostAlloc", bytes, memHostPortableMapped);
+      own(address, "cuMemFreeHost");
+      return {
+        bytes: driver.native.view(address, bytes),
+        address,
+        device: handleFrom(driver, "cuMemHostGetDevicePointer_v2", address, 0),
+      };
     },
     freeHost: (memory) => disown(memory.address),
-    stream() {
-      const stream = handleFrom(driver, "cuStreamCreate", streamNonBlocking);
-      return own(stream, () => result("cuStreamDestroy_v2", stream));
-    },
-    event() {
-      const event = handleFrom(driver, "cuEventCreate", 0);
-      return own(event, () => result("cuEventDestroy_v2", event));
-    },
+    stream: () => own(handleFrom(driver, "cuStreamCreate", streamNonBlocking), "cuStreamDestroy_v2"),
+    event: () => own(handleFrom(driver, "cuEventCreate", 0), "cuEventDestroy_v2"),
     record: (event, stream) => call("cuEventRecord", event, stream),
-    done: (event) => isDone(driver, event),
+    done: (event) => isDone(driver, "cuEventQuery", event),
+    idle: (stream) => isDone(driver, "cuStreamQuery", stream),
     elapsedMillis(start, end) {
       const out = new Float32Array(1);
       call("cuEventElapsedTime", out, start, end);
@@ -209,8 +227,7 @@ function wrapDevice(driver: Driver, info: DeviceInfo, release: () => void): Devi
       if (bytes > 0) call("cuMemsetD8Async", at, 0, bytes, stream);
     },
     load(cubin, kernels) {
-      const module = handleFrom(driver, "cuModuleLoadData", cubin);
-      own(module, () => result("cuModuleUnload", module));
+      const module = own(handleFrom(driver, "cuModuleLoadData", cubin), "cuModuleUnload");
       return kernels.map((name) => handleFrom(driver, "cuModuleGetFunction", module, name));
     },
     registers(kernel) {
@@ -219,10 +236,13 @@ function wrapDevice(driver: Driver, info: DeviceInfo, release: () => void): Devi
       return out[0] ?? 0;
     },
     launch: (kernel, shape, args, stream) => launch(driver, info, kernel, shape, args, stream),
+    mark: held.mark,
+    freeSince: held.freeSince,
     close() {
-      for (const free of [...owned.values()].toReversed()) free();
-      owned.clear();
-      release();
+      held.freeSince(0);
+      held.giveBack("cuDevicePrimaryCtxRelease_v2", id);
+      const complaint = held.complaint();
+      if (complaint !== null && !failed) throw complaint;
     },
   };
 }
@@ -238,27 +258,20 @@ function allocate(driver: Driver, bytes: number, what: string): DevicePointer {
   // CUDA refuses empty allocations; a kernel parameter must still point somewhere.
   const code = driver.result("cuMemAlloc_v2", out, Math.max(bytes, 256));
   if (code === CuResult.success) return out[0] ?? 0n;
-  if (code !== CuResult.outOfMemory) throw driver.error("cuMemAlloc", code);
+  if (code !== CuResult.outOfMemory) throw driver.error("cuMemAlloc_v2", code);
+  const { message, fix } = driver.error("cuMemAlloc_v2", code);
   const { freeBytes, totalBytes } = memoryInfo(driver);
   throw runtimeError(
-    `out of GPU memory: ${what} needs ${bytes} bytes, ${freeBytes} of ${totalBytes} are free`,
-    "free memory on the GPU, or lower --max-context",
+    `out of GPU memory: ${what} needs ${bytes} bytes, ${freeBytes} of ${totalBytes} are free ` +
+      `(${message})`,
+    fix,
   );
 }
 
-function allocateHost(driver: Driver, bytes: number): HostMemory {
-  const address = handleFrom(driver, "cuMemHostAlloc", bytes, memHostPortableMapped);
-  return {
-    bytes: driver.native.view(address, bytes),
-    address,
-    device: handleFrom(driver, "cuMemHostGetDevicePointer_v2", address, 0),
-  };
-}
-
-function isDone(driver: Driver, event: Handle): boolean {
-  const code = driver.result("cuEventQuery", event);
+function isDone(driver: Driver, query: "cuEventQuery" | "cuStreamQuery", handle: Handle): boolean {
+  const code = driver.result(query, handle);
   if (code === CuResult.notReady) return false;
-  if (code !== CuResult.success) throw driver.error("the kernel ended with an error", code);
+  if (code !== CuResult.success) throw driver.error(`the kernel ended with an error: ${query}`, code);
   return true;
 }
 

@@ -1,8 +1,11 @@
 /** @file The CUDA driver API, as much of it as is used, with errors that say what to do. */
-import { environmentError, messageOf, runtimeError, type MpkError } from "../errors.ts";
+import { environmentError, messageOf, MpkError } from "../errors.ts";
 import { loadNative } from "../native.ts";
 import type { CType, CValue, Native, NativeFunction } from "../native.ts";
 import { driverPaths, type Environment } from "./libraries.ts";
+import { adviceOn, CuResult } from "./results.ts";
+
+export { CuResult } from "./results.ts";
 
 /** Argument types of every driver call used here; each returns a CUresult. */
 const calls = {
@@ -51,21 +54,6 @@ const calls = {
 
 export type DriverCall = keyof typeof calls;
 
-/** CUresult values that are told apart here. */
-export const CuResult = {
-  success: 0,
-  invalidValue: 1,
-  outOfMemory: 2,
-  noDevice: 100,
-  noBinaryForGpu: 209,
-  invalidHandle: 400,
-  notReady: 600,
-  cooperativeTooLarge: 720,
-  illegalAddress: 700,
-  systemNotReady: 802,
-  driverMismatch: 803,
-} as const;
-
 /** The oldest driver that has all of the above and loads cubins of CUDA 12. */
 export const oldestDriver = 12_000;
 
@@ -78,7 +66,7 @@ export interface Driver {
   /** 1000 major + 10 minor. */
   readonly version: number;
   readonly native: Native;
-  /** Calls and throws, naming the call and the error, unless the result is success. */
+  /** Calls and throws, naming call, error, its code and the fix, unless the result is success. */
   call(name: DriverCall, ...args: CValue[]): void;
   /** Calls and gives the CUresult. */
   result(name: DriverCall, ...args: CValue[]): number;
@@ -111,14 +99,21 @@ export async function openDriver(
   const lookUp = (name: string, args: readonly CType[]): NativeFunction => {
     const known = functions.get(name);
     if (known !== undefined) return known;
-    const found = library.func(name, "int", args);
-    functions.set(name, found);
-    return found;
+    try {
+      const found = library.func(name, "int", args);
+      functions.set(name, found);
+      return found;
+    } catch (error) {
+      throw environmentError(`${library.path} has no ${name}`, driverFix, error);
+    }
   };
   const result = (name: DriverCall, ...args: CValue[]) =>
     Number(lookUp(name, calls[name])(...args));
-  const error = (name: string, code: number) =>
-    translate(name, code, errorName(c, lookUp("cuGetErrorName", ["int", "void *"]), code));
+  const asked = (name: AskedText) => lookUp(name, ["int", "void *"]);
+  const error = (name: string, code: number) => {
+    const { category, fix } = adviceOn(code);
+    return new MpkError(category, `${name}: ${errorText(c, asked, code)}`, fix);
+  };
   const call = (name: DriverCall, ...args: CValue[]) => {
     const code = result(name, ...args);
     if (code !== CuResult.success) throw error(name, code);
@@ -140,33 +135,16 @@ function refuseOld(path: string, version: number): void {
   );
 }
 
-function errorName(native: Native, getName: NativeFunction, code: number): string {
-  const out = new BigUint64Array(1);
-  const known = Number(getName(code, out)) === CuResult.success && out[0] !== 0n;
-  return known ? native.stringAt(out[0] ?? 0n) : `CUresult ${code}`;
+/** Name and description of an error, as the driver tells them. */
+function errorText(native: Native, ask: (name: AskedText) => NativeFunction, code: number) {
+  const text = (name: AskedText): string | null => {
+    const out = new BigUint64Array(1);
+    const known = Number(ask(name)(code, out)) === CuResult.success && out[0] !== 0n;
+    return known ? native.stringAt(out[0] ?? 0n) : null;
+  };
+  const name = text("cuGetErrorName");
+  const description = text("cuGetErrorString");
+  return `${name ?? "CUresult"} (${code})${description === null ? "" : `: ${description}`}`;
 }
 
-/** What to do about the errors that users meet. */
-const environmentFixes: Readonly<Record<number, string>> = {
-  [CuResult.noDevice]:
-    "no NVIDIA GPU is visible (CUDA_VISIBLE_DEVICES?); use --device virtual",
-  [CuResult.systemNotReady]: "the driver is not ready (is the fabric manager running?)",
-  [CuResult.driverMismatch]:
-    "driver library and kernel module differ: reboot, or reinstall the driver",
-};
-
-const runtimeFixes: Readonly<Record<number, string>> = {
-  [CuResult.outOfMemory]: "free memory on the GPU, or lower --max-context",
-  [CuResult.noBinaryForGpu]: "compile for this GPU's own target (see `mpk doctor`)",
-  [CuResult.illegalAddress]: "the kernel faulted: please report it; restart the process",
-  [CuResult.cooperativeTooLarge]:
-    "the GPU is shared with another process, or --sms is too large",
-};
-
-function translate(name: string, code: number, errorText: string): MpkError {
-  const message = `${name}: ${errorText}`;
-  const environment = environmentFixes[code];
-  if (environment !== undefined) return environmentError(message, environment);
-  const fix = runtimeFixes[code] ?? "see the CUDA driver API's documentation";
-  return runtimeError(message, fix);
-}
+type AskedText = "cuGetErrorName" | "cuGetErrorString";

@@ -143,6 +143,26 @@ function readLog(api: Api, handle: bigint): string {
   return new TextDecoder().decode(log).replace(/\0+$/, "");
 }
 
+/**
+ * A new temporary folder with `source` as its kernel.cu.
+ * @throws MpkError (environment) where there is no room for it.
+ */
+export async function temporaryFolder(source: string): Promise<string> {
+  let dir: string | null = null;
+  try {
+    dir = await mkdtemp(join(tmpdir(), "mpk-nvcc-"));
+    await writeFile(join(dir, "kernel.cu"), source);
+    return dir;
+  } catch (error) {
+    if (dir !== null) await rm(dir, { recursive: true, force: true });
+    throw environmentError(
+      `the compiler's files cannot be written: ${messageOf(error)}`,
+      `make room in ${tmpdir()}, or set TMPDIR to another folder`,
+      error,
+    );
+  }
+}
+
 /** nvcc on this machine as a compiler, or null. */
 export async function findNvcc(env: Environment = process.env): Promise<CudaCompiler | null> {
   const path = nvccPath(env);
@@ -156,10 +176,9 @@ export async function findNvcc(env: Environment = process.env): Promise<CudaComp
     path,
     version,
     async compile(source, target) {
-      const dir = await mkdtemp(join(tmpdir(), "mpk-nvcc-"));
+      const dir = await temporaryFolder(source);
       try {
         const [input, output] = [join(dir, "kernel.cu"), join(dir, "kernel.cubin")];
-        await writeFile(input, source);
         await run(path, [...compileOptions, `-arch=${target}`, "-cubin", "-o", output, input]);
         return new Uint8Array(await readFile(output));
       } catch (error) {

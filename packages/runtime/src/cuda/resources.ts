@@ -1,12 +1,11 @@
 /** @file What nvcc's assembler says a kernel uses: registers, spills. Needs no GPU. */
 import { execFile } from "node:child_process";
-import { mkdtemp, rm, writeFile } from "node:fs/promises";
-import { tmpdir } from "node:os";
+import { rm } from "node:fs/promises";
 import { join } from "node:path";
 import { promisify } from "node:util";
 import { environmentError, messageOf, runtimeError } from "../errors.ts";
 import { nvccPath, type Environment } from "./libraries.ts";
-import { compileOptions } from "./nvrtc.ts";
+import { compileOptions, temporaryFolder } from "./nvrtc.ts";
 
 export interface KernelResources {
   readonly compiler: string;
@@ -34,10 +33,9 @@ export async function kernelResources(
     );
   }
   const start = performance.now();
-  const dir = await mkdtemp(join(tmpdir(), "mpk-nvcc-"));
+  const dir = await temporaryFolder(source);
   try {
     const input = join(dir, "kernel.cu");
-    await writeFile(input, source);
     const options = [...compileOptions, `-arch=${target}`, "-cubin", "-Xptxas", "-v"];
     const { stderr } = await promisify(execFile)(nvcc, [
       ...options, "-o", join(dir, "kernel.cubin"), input,
