@@ -55,6 +55,38 @@ test("verify exits with 1 on a broken plan and shows the smallest schedule", asy
   expect(json.ok).toBe(false);
 });
 
+test("verify saves a counterexample and replays it, on the broken plan and on the sound one", async () => {
+  const [sound, broken, wrong] = ["sound.json", "torn.json", "wrong.json"].map((x) => join(dir, x));
+  const [a = "", b = "", c = ""] = [sound, broken, wrong];
+  await mpk(["compile", config, "--sms", "4", "--out", join(dir, "o"), "--save-plan", a]);
+  const plan = JSON.parse(readFileSync(a, "utf8"));
+  // The last task of SM 0 no longer waits for anything but the step.
+  const task = plan.order.items[plan.order.start[1] - 1];
+  const [from, to] = [plan.waits.start[task], plan.waits.start[task + 1]];
+  plan.waits.items.splice(from, to - from);
+  plan.waits.start = plan.waits.start.map((x: number, i: number) => (i > task ? x - (to - from) : x));
+  writeFileSync(b, JSON.stringify(plan));
+
+  const ran = await mpk(["verify", b, "--save-counterexample", c]);
+  expect(ran.code).toBe(1);
+  expect(ran.out).toContain(`wrote ${c}`);
+  expect(JSON.parse(readFileSync(c, "utf8"))).toMatchObject({
+    format: "mpk-counterexample", law: "races", claim: { kind: "race" },
+  });
+  const shown = await mpk(["verify", b, "--replay", c]);
+  expect(shown.code).toBe(1);
+  expect(shown.out).toMatch(/starts task \d+[^]*is not over: [^]*\nthe plan is WRONG: shown\n$/);
+  const held = await mpk(["verify", a, "--replay", c]);
+  expect(held.code).toBe(0);
+  expect(held.out).toMatch(/cannot start task \d+: it waits for [^]*does not show this\n$/);
+  const other = await mpk(["verify", config, "--sms", "3", "--replay", c]);
+  expect(other.code).toBe(2);
+  expect(other.err).toMatch(/on 4 SMs[^]*fix: give the plan that it was saved from/);
+  const none = await mpk(["verify", a, "--replay", a]);
+  expect(none.code).toBe(2);
+  expect(none.err).toMatch(/counterexample\.format: expected "mpk-counterexample"/);
+});
+
 test("inspect shows the Program and its plan, as text and as one page", async () => {
   const text = await mpk(["inspect", config, "--sms", "4", "--tasks"]);
   expect(text).toMatchObject({ code: 0, err: "" });

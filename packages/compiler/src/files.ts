@@ -50,7 +50,7 @@ const planFlags = [
 ] as const satisfies readonly (readonly [keyof CompileOptions, string])[];
 
 /** The Plan of a saved plan or of a model. */
-async function planOf(source: ModelSource, options: CompileOptions): Promise<Plan> {
+export async function planOf(source: ModelSource, options: CompileOptions): Promise<Plan> {
   if (typeof source === "string" && isPlanFile(source)) {
     const given = planFlags.find(([option]) => options[option] !== undefined);
     if (given === undefined) return readPlan(source);

@@ -1,5 +1,6 @@
 /** @file Public surface: compile(), open(), and what the command line shows. */
 export * from "./compile.ts";
+export * from "./counterexample.ts";
 export * from "./doctor.ts";
 export * from "./files.ts";
 export * from "./inspect.ts";
@@ -8,4 +9,4 @@ export * from "./machine.ts";
 export * from "./open.ts";
 export * from "./report.ts";
 export type { Plan, VerifyReport, LawReport, Violation } from "@mpk/schedule";
-export { savePlan } from "@mpk/schedule";
+export { saveCounterexample, savePlan } from "@mpk/schedule";

@@ -11,6 +11,8 @@ export { structureProblems } from "./structure.ts";
 export { verify } from "./verify/index.ts";
 export { lawNames } from "./verify/report.ts";
 export type { LawName, LawReport, VerifyReport, Violation } from "./verify/report.ts";
+export type { Evidence, Happening, Waiting } from "./verify/evidence.ts";
+export * from "./counterexample/index.ts";
 export { createVirtualGpu } from "./virtual/index.ts";
 export type { RunRequest, RunStep, VirtualGpu, VirtualGpuOptions } from "./virtual/index.ts";
 export { VirtualGpuError } from "./virtual/errors.ts";

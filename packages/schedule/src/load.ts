@@ -58,7 +58,7 @@ export function loadPlan(text: string): Plan {
 const mostInt32 = 2 ** 31 - 1;
 
 /** A JSON value and its path, for messages. */
-class Reader {
+export class Reader {
   readonly #value: unknown;
   readonly #path: string;
 

@@ -1,6 +1,11 @@
 /** @file `mpk verify`: proves the laws of a plan, or shows the smallest schedule against one. */
-import { verifyModel } from "@mpk/compiler";
+import {
+  replayFile, saveCounterexample, shortestCounterexample, verifyModel,
+  type Plan, type VerifyReport,
+} from "@mpk/compiler";
+import { inputError, messageOf } from "@mpk/runtime";
 import type { Command } from "commander";
+import { writeFileSync } from "node:fs";
 import { exitCodes } from "../codes.ts";
 import type { Io } from "../io.ts";
 import { withBars } from "../progress.ts";
@@ -12,8 +17,18 @@ Examples:
   $ mpk verify path/to/checkpoint
   $ mpk verify config.json --sms 16
   $ mpk verify plan.json                  a plan saved by mpk compile --save-plan
+  $ mpk verify plan.json --save-counterexample wrong.json
+  $ mpk verify plan.json --replay wrong.json
 
-Exits with 1 when a law is violated.`;
+Exits with 1 when a law is violated, or when the plan still shows the counterexample that is
+replayed; with 0 when all laws hold, or the plan does not show it; with 2 when a file is no plan or
+no counterexample, or is the counterexample of another plan.`;
+
+interface Options extends ShapeOptions {
+  readonly json?: boolean;
+  readonly replay?: string;
+  readonly saveCounterexample?: string;
+}
 
 /** `setExit`: a violation is a result, not an error. */
 export function verifyCommand(program: Command, io: Io, setExit: (code: number) => void): void {
@@ -21,13 +36,22 @@ export function verifyCommand(program: Command, io: Io, setExit: (code: number) 
     .command("verify")
     .description("prove that a plan is free of races and deadlocks, law by law")
     .argument("<model>", "checkpoint folder, config.json, model.ts, or a saved plan")
+    .option("--save-counterexample <file>", "write the shortest run against a law, if one is violated")
+    .option("--replay <file>", "run a saved counterexample on the plan, step by step, instead")
     .option("--json", "print one JSON object")
     .addHelpText("after", examples);
-  withShape(command).action(async (source: string, options: ShapeOptions & { json?: boolean }) => {
+  withShape(command).action(async (source: string, options: Options) => {
+    if (options.replay !== undefined) {
+      const shown = await replayTo(io, source, options.replay, options);
+      if (shown) setExit(exitCodes.failed);
+      return;
+    }
     const { plan, verification } = await withBars(io, (onProgress) =>
       verifyModel(source, { ...compileOptions(options), onProgress }),
     );
     if (!verification.ok) setExit(exitCodes.failed);
+    const { saveCounterexample: file } = options;
+    const isSaved = file !== undefined && writeCounterexample(file, plan, verification);
     if (options.json === true) {
       io.stdout.write(`${JSON.stringify(verification, null, 2)}\n`);
       return;
@@ -42,5 +66,27 @@ export function verifyCommand(program: Command, io: Io, setExit: (code: number) 
     const took = `in ${(verification.millis / 1000).toFixed(2)} s`;
     const verdict = verification.ok ? `all laws hold (${took})` : `the plan is WRONG (${took})`;
     io.stdout.write(`${verdict}\n`);
+    if (isSaved) io.stdout.write(`wrote ${file}: see it with --replay ${file}\n`);
   });
+}
+
+/** Tells a replay; true where the plan still goes wrong. */
+async function replayTo(io: Io, source: string, file: string, options: Options): Promise<boolean> {
+  const replayed = await replayFile(source, file, compileOptions(options));
+  const text = options.json === true
+    ? JSON.stringify(replayed, null, 2) : replayed.lines.join("\n");
+  io.stdout.write(`${text}\n`);
+  return replayed.shown;
+}
+
+/** False where all laws hold: there is nothing to write. */
+function writeCounterexample(file: string, plan: Plan, report: VerifyReport): boolean {
+  const found = shortestCounterexample(plan, report);
+  if (found === null) return false;
+  try {
+    writeFileSync(file, saveCounterexample(found));
+  } catch (error) {
+    throw inputError(`cannot write ${file}: ${messageOf(error)}`, "name a writable file", error);
+  }
+  return true;
 }

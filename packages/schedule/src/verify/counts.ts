@@ -38,7 +38,9 @@ export function checkCounts(model: Model, executions: readonly Execution[]): Law
       { kind: "count", event, triggers: triggers[event] ?? 0 },
     );
   }
-  for (const { event, slot, step } of executions.flatMap(({ mixed }) => mixed)) {
+  const mixed = executions.flatMap(({ mixed: found, kinds }) =>
+    found.map((at) => ({ ...at, kinds })));
+  for (const { event, slot, step, kinds } of mixed) {
     const task = slotTask[slot] ?? -1;
     const sm = model.slotSm[slot] ?? 0;
     const place = slot - (plan.order.start[sm] ?? 0);
@@ -46,7 +48,7 @@ export function checkCounts(model: Model, executions: readonly Execution[]): Law
       `${describeTask(plan, task)} may trigger event ${event} in step ${step} before all ` +
         `triggers of step ${step - 1} are done: the count would be taken for theirs`,
       [taskLine(plan, task)],
-      { kind: "epoch", event, second: { sm, place, step, entering: false } },
+      { kind: "epoch", kinds, event, second: { sm, place, step, entering: false } },
     );
   }
   law.count("steps before a 32-bit counter wraps", Math.floor(counterLimit / highest));

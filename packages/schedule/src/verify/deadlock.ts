@@ -67,7 +67,7 @@ function explain(
         `${awaited(plan, at)}: expected ${at.expected}, seen ${at.seen}, ` +
         `and no trigger is left to come`,
       [taskLine(plan, task)],
-      { kind: "deadlock", waiting: [waitingAt(model, at)] },
+      { kind: "deadlock", kinds, waiting: [waitingAt(model, at)] },
     );
   }
   const cycles = alg.findCycles(graph).sort((a, b) => a.length - b.length);
@@ -85,7 +85,7 @@ function explain(
   );
   const names = waiting.map((at) => describeTask(plan, slotTask[at.slot] ?? -1));
   law.violate(`each waits for the next, the last for the first: ${names.join("; ")}`, lines, {
-    kind: "deadlock", waiting: waiting.map((at) => waitingAt(model, at)),
+    kind: "deadlock", kinds, waiting: waiting.map((at) => waitingAt(model, at)),
   });
 }
 

@@ -1,4 +1,5 @@
 /** @file What a violation rests on, as places in SMs' orders: for counterexamples. Pure data. */
+import type { StepKind } from "./execution.ts";
 
 /** A place in a run: the task at `place` of an SM's order, in a step. */
 export interface Happening {
@@ -18,15 +19,26 @@ export interface Waiting extends Happening {
   readonly seen: number;
 }
 
+/** `kinds`: what the steps are, from the first on. */
 export type Evidence =
   /** `second` can start while `first` is not done, and both touch `what`. */
   | {
       readonly kind: "race";
+      readonly kinds: readonly StepKind[];
       readonly what: string;
       readonly first: Happening;
       readonly second: Happening;
     }
   /** A trigger of the step before may come after `second`'s, so one is taken for the other. */
-  | { readonly kind: "epoch"; readonly event: number; readonly second: Happening }
-  | { readonly kind: "deadlock"; readonly waiting: readonly Waiting[] }
+  | {
+      readonly kind: "epoch";
+      readonly kinds: readonly StepKind[];
+      readonly event: number;
+      readonly second: Happening;
+    }
+  | {
+      readonly kind: "deadlock";
+      readonly kinds: readonly StepKind[];
+      readonly waiting: readonly Waiting[];
+    }
   | { readonly kind: "count"; readonly event: number; readonly triggers: number };

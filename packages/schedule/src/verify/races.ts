@@ -166,7 +166,7 @@ export class RaceWatch implements Watch {
         taskLine(plan, a), taskLine(plan, b),
         "no chain of program order and events leads from the first to the second",
       ],
-      { kind: "race", what, first, second },
+      { kind: "race", kinds: this.#kinds, what, first, second },
     );
   }
 }

@@ -4,11 +4,13 @@
  *
  * Values are laid over the arena in the order in which they are first written. Where the users of
  * the earlier one all come before the writers of the later one, order is transitive and only
- * neighbours need a look. Where they do not, every pair of tasks is compared byte by byte.
+ * neighbours need a look. Where they do not, every pair of tasks is compared byte by byte, and
+ * either order will do.
  */
 import { dtypeBytes } from "@mpk/ir";
+import type { Happening } from "./evidence.ts";
 import { execute, reaches } from "./execution.ts";
-import type { Execution } from "./execution.ts";
+import type { Execution, StepKind } from "./execution.ts";
 import type { Model } from "./model.ts";
 import type { WriterClocks } from "./races.ts";
 import { describeTask, taskLine, valueName } from "./report.ts";
@@ -51,6 +53,7 @@ export function checkReuse(
   races: LawBook,
 ): void {
   const suspects: Suspect[] = [];
+  const outputs = outputNames(model);
   let pieces: Piece[] = [];
   for (const version of versionsInOrder(model, touches, execution)) {
     const kept: Piece[] = [];
@@ -63,6 +66,11 @@ export function checkReuse(
       if (version.hi < piece.hi) kept.push({ ...piece, lo: version.hi });
       const open = piece.holders.filter((holder) => {
         memory.count("reuses");
+        const output = outputs.get(holder.value);
+        if (output !== undefined && holder.step === version.step) {
+          const name = valueName(model.plan, version.value);
+          memory.violate(`output ${output}: ${name} overwrites it before the step is over`);
+        }
         const clock = clocks[version.step]?.[version.value];
         const last = touches.values[holder.value]?.lastTouch;
         if (clock === undefined || last === undefined) return false;
@@ -81,6 +89,12 @@ export function checkReuse(
     const some = suspects.slice(i, i + suspectsAtOnce);
     found += compareTasks(model, touches, execution, some, memory, races);
   }
+}
+
+/** By base value, the output that it holds: it can be read until its step is over. */
+function outputNames({ plan, resolve }: Model): ReadonlyMap<number, string> {
+  const named = Object.entries(plan.program.outputs);
+  return new Map(named.map(([name, value]) => [resolve(value).base, name]));
 }
 
 /** Only values with writers and bytes; in the order of their first write. */
@@ -123,82 +137,123 @@ function compareTasks(
   memory: LawBook,
   races: LawBook,
 ): number {
+  const isBefore = orderOfWrites(model, touches, kinds, suspects);
+  let found = 0;
+  for (const { before, after } of suspects) {
+    const pair = brokenPair(model, touches, before, after, isBefore);
+    if (pair === null) continue;
+    found++;
+    const sameStep = before.step === after.step;
+    blame(model, pair, kinds, sameStep && before.value !== after.value ? memory : races);
+  }
+  return found;
+}
+
+/** A task's touch of a version. */
+interface Use {
+  readonly of: Version;
+  readonly span: Span;
+}
+
+interface Pair {
+  readonly first: Use;
+  readonly second: Use;
+}
+
+type IsBefore = (use: Use, write: Use) => boolean;
+
+/** Whether a use is over before a write of one of the suspects starts. */
+function orderOfWrites(
+  model: Model,
+  touches: Touches,
+  kinds: readonly StepKind[],
+  suspects: readonly Suspect[],
+): IsBefore {
+  const { slots, slotSm, plan } = model;
+  const { start } = plan.order;
   const wanted = new Map<number, Int32Array | null>();
-  for (const { after } of suspects) {
-    for (const { slot } of touches.values[after.value]?.writes ?? []) {
-      wanted.set(after.step * model.slots + slot, null);
+  for (const { value, step } of suspects.flatMap(({ before, after }) => [before, after])) {
+    for (const { slot } of touches.values[value]?.writes ?? []) {
+      wanted.set(step * slots + slot, null);
     }
   }
   // The clocks of all tasks would be large; run again and keep those in question.
   execute(model, {
     onStart: (slot, step, clock) => {
-      const key = step * model.slots + slot;
+      const key = step * slots + slot;
       if (wanted.has(key)) wanted.set(key, clock.slice());
     },
   }, kinds);
-  let found = 0;
-  for (const suspect of suspects) {
-    const pair = unorderedPair(model, touches, suspect, wanted);
-    if (pair === null) continue;
-    found++;
-    const { before, after } = suspect;
-    const sameStep = before.step === after.step;
-    blame(model, suspect, pair, sameStep && before.value !== after.value ? memory : races);
-  }
-  return found;
+  return (use, write) => {
+    const clock = wanted.get(write.of.step * slots + write.span.slot);
+    const sm = slotSm[use.span.slot] ?? 0;
+    const length = (start[sm + 1] ?? 0) - (start[sm] ?? 0);
+    const done = use.of.step * length + (touches.place[use.span.slot] ?? 0);
+    // A write that never starts, in a plan that gets stuck, overwrites nothing.
+    return clock == null || (clock[sm] ?? 0) >= done;
+  };
 }
 
-interface Pair {
-  readonly use: Span;
-  readonly write: Span;
-}
-
-/** A use of the earlier value and a write of the later one that meet and are not ordered. */
-function unorderedPair(
+/**
+ * Where a write of each version meet, all that use the earlier one's bytes there must be over
+ * before the later one starts, whichever of the two is the earlier. A use and a write for which
+ * that fails, or null.
+ */
+function brokenPair(
   model: Model,
   touches: Touches,
-  { before, after }: Suspect,
-  clocks: ReadonlyMap<number, Int32Array | null>,
+  u: Version,
+  v: Version,
+  isBefore: IsBefore,
 ): Pair | null {
-  const { start } = model.plan.order;
-  const from = touches.values[before.value];
-  const uses = [...(from?.reads ?? []), ...(from?.writes ?? [])];
-  for (const write of touches.values[after.value]?.writes ?? []) {
-    const clock = clocks.get(after.step * model.slots + write.slot);
-    if (clock == null) continue;
-    const use = uses.find((candidate) => {
-      const sm = model.slotSm[candidate.slot] ?? 0;
-      const length = (start[sm + 1] ?? 0) - (start[sm] ?? 0);
-      const done = before.step * length + (touches.place[candidate.slot] ?? 0);
-      return (clock[sm] ?? 0) < done && meet(model, before, candidate, after, write);
-    });
-    if (use !== undefined) return { use, write };
+  const usesOf = (of: Version, kind: "reads" | "writes"): readonly Use[] =>
+    (touches.values[of.value]?.[kind] ?? []).map((span) => ({ of, span }));
+  const [readsOfU, readsOfV] = [usesOf(u, "reads"), usesOf(v, "reads")];
+  const written = usesOf(v, "writes");
+  for (const x of usesOf(u, "writes")) {
+    for (const y of written) {
+      if (!meet(model, x, y)) continue;
+      const [isXFirst, isYFirst] = [isBefore(x, y), isBefore(y, x)];
+      if (!isXFirst && !isYFirst) return { first: x, second: y };
+      const second = isXFirst ? y : x;
+      const late = (isXFirst ? readsOfU : readsOfV).find(
+        (read) => meet(model, read, second) && !isBefore(read, second),
+      );
+      if (late !== undefined) return { first: late, second };
+    }
   }
   return null;
 }
 
-function blame(model: Model, { before, after }: Suspect, pair: Pair, law: LawBook): void {
+function blame(
+  model: Model,
+  { first, second }: Pair,
+  kinds: readonly StepKind[],
+  law: LawBook,
+): void {
   const { plan, slotSm, slotTask } = model;
-  const [a, b] = [slotTask[pair.use.slot] ?? -1, slotTask[pair.write.slot] ?? -1];
-  const [first, second] = ([[pair.use, before], [pair.write, after]] as const).map(
-    ([{ slot }, { step }]) => {
-      const sm = slotSm[slot] ?? 0;
-      return { sm, place: slot - (plan.order.start[sm] ?? 0), step, entering: false };
-    },
-  );
-  if (first === undefined || second === undefined) return;
-  const when = before.step === after.step
-    ? "in the same step" : `in the ${after.step - before.step}. step after`;
-  const names = [valueName(plan, before.value), valueName(plan, after.value)];
+  const [a, b] = [slotTask[first.span.slot] ?? -1, slotTask[second.span.slot] ?? -1];
+  const at = ({ of, span }: Use): Happening => {
+    const sm = slotSm[span.slot] ?? 0;
+    const place = span.slot - (plan.order.start[sm] ?? 0);
+    return { sm, place, step: of.step, entering: false };
+  };
+  const steps = second.of.step - first.of.step;
+  const when = steps === 0 ? "in the same step" : `in the ${steps}. step after`;
+  const names = [valueName(plan, first.of.value), valueName(plan, second.of.value)];
+  const told = first.span.slot === second.span.slot && steps === 0
+    ? "which it reads itself" : `not waiting for ${describeTask(plan, a)}`;
   law.violate(
-    `${describeTask(plan, b)} overwrites bytes of ${names[0]} with ${names[1]} ${when}, ` +
-      `not waiting for ${describeTask(plan, a)}`,
+    `${describeTask(plan, b)} overwrites bytes of ${names[0]} with ${names[1]} ${when}, ${told}`,
     [
-      taskLine(plan, a, `uses ${names[0]} at bytes ${before.lo}..`),
-      taskLine(plan, b, `writes ${names[1]} at bytes ${after.lo}..`),
+      taskLine(plan, a, `uses ${names[0]} at bytes ${first.of.lo}..`),
+      taskLine(plan, b, `writes ${names[1]} at bytes ${second.of.lo}..`),
       "no chain of program order and events leads from the first to the second",
     ],
-    { kind: "race", what: `bytes of ${names[0]} and ${names[1]}`, first, second },
+    {
+      kind: "race", kinds, what: `bytes of ${names[0]} and ${names[1]}`,
+      first: at(first), second: at(second),
+    },
   );
 }
 
@@ -206,15 +261,16 @@ function blame(model: Model, { before, after }: Suspect, pair: Pair, law: LawBoo
  * Whether two column ranges share a byte of the arena, in any row. Rows lie at the same bytes
  * whatever T is, so the most rows show every overlap of fewer.
  */
-function meet(model: Model, u: Version, a: Span, v: Version, b: Span): boolean {
+function meet(model: Model, a: Use, b: Use): boolean {
   const { program } = model.plan;
-  const rowsOf = (version: Version, { lo, hi }: Span) => {
-    const type = program.values[version.value]?.type ?? { dtype: "f32", shape: [0, 0] };
+  const rowsOf = ({ of, span }: Use) => {
+    const type = program.values[of.value]?.type ?? { dtype: "f32", shape: [0, 0] };
     const { rows, columns } = matrixOf(type, program.limits.maxTokens);
     const bytes = dtypeBytes[type.dtype];
-    return { rows, stride: columns * bytes, lo: version.lo + lo * bytes, width: (hi - lo) * bytes };
+    const width = (span.hi - span.lo) * bytes;
+    return { rows, stride: columns * bytes, lo: of.lo + span.lo * bytes, width };
   };
-  const [first, second] = [rowsOf(u, a), rowsOf(v, b)];
+  const [first, second] = [rowsOf(a), rowsOf(b)];
   for (let row = 0; row < first.rows; row++) {
     const lo = first.lo + row * first.stride;
     for (let other = 0; other < second.rows; other++) {
