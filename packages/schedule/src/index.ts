@@ -17,6 +17,7 @@ export { createVirtualGpu } from "./virtual/index.ts";
 export type { RunRequest, RunStep, VirtualGpu, VirtualGpuOptions } from "./virtual/index.ts";
 export { VirtualGpuError } from "./virtual/errors.ts";
 export type { HangReport } from "./virtual/errors.ts";
+export * from "./simulate/index.ts";
 export { savePlan } from "./save.ts";
 export { loadPlan, PlanFormatError } from "./load.ts";
 export { diffPlans } from "./diff.ts";

@@ -1,0 +1,131 @@
+/** @file When tasks run and what they wait for arrives in a simulation, step by step. */
+import type { Plan } from "../plan.ts";
+import type { Model } from "../verify/model.ts";
+import type { SimulationConstants } from "./constants.ts";
+
+/** Times of one step's tasks, nanoseconds, by slot of `plan.order.items`. */
+export interface TaskTimes {
+  /** When the SM was free for the task. */
+  readonly free: Float64Array;
+  /** When what it waits for had reached it. */
+  readonly ready: Float64Array;
+  /** When its products could begin, had their weights arrived. */
+  readonly begin: Float64Array;
+  readonly end: Float64Array;
+}
+
+/** Events and flagged values of all steps. A wait without an answer yet is remembered by SM. */
+export interface Clock {
+  /** When the waits of a slot are over in a step; null if that is not known yet. */
+  waited(slot: number, step: number, sm: number): number | null;
+  /** The task of a slot ended. */
+  signal(slot: number, nanos: number, step: number): void;
+  /** SMs whose last missing signal has come since the last call. */
+  takeWoken(): readonly number[];
+  /** Where a step's times go; only those of the reported step are kept. */
+  times(step: number): TaskTimes;
+  /** When the last task of each step ended. */
+  readonly stepEnd: Float64Array;
+}
+
+/** What slots of a one-token step wait for and signal: counters, then flagged values. */
+interface Arrivals {
+  readonly threshold: Int32Array;
+  readonly crossStep: Uint8Array;
+  /** By slot. */
+  readonly awaited: readonly (readonly number[])[];
+  readonly signalled: readonly (readonly number[])[];
+  /** From the last signal until a waiting SM may go on. */
+  readonly latency: Float64Array;
+}
+
+function arrivals(model: Model, constants: SimulationConstants): Arrivals {
+  const { plan, slots } = model;
+  const { events, flags } = plan;
+  const count = events.count + flags.value.length;
+  const threshold = new Int32Array(count);
+  threshold.set(events.threshold);
+  const latency = new Float64Array(count).fill(constants.flagNanos);
+  events.threshold.forEach((signals, event) => {
+    latency[event] = constants.handOffNanos + constants.signalNanos * signals;
+  });
+  const flagOf = new Map(Array.from(flags.value, (value, i) => [value, events.count + i]));
+  const listed = (lists: Plan["waits"], slot: number): number[] => {
+    const task = plan.order.items[slot] ?? 0;
+    const all = lists.items.subarray(lists.start[task], lists.start[task + 1]);
+    return Array.from(all).filter((event) => events.manyOnly[event] !== 1);
+  };
+  const flagged = (accesses: readonly { readonly value: number }[]): number[] =>
+    [...new Set(accesses.flatMap(({ value }) => flagOf.get(value) ?? []))];
+  const slotList = Array.from({ length: slots }, (_, slot) => slot);
+  const written = slotList.map((slot) => flagged(model.writes(slot)));
+  for (const list of written) for (const i of list) threshold[i] = (threshold[i] ?? 0) + 1;
+  const crossStep = new Uint8Array(count);
+  crossStep.set(events.crossStep);
+  return {
+    threshold,
+    crossStep,
+    awaited: slotList.map((slot) => [...listed(plan.waits, slot), ...flagged(model.reads(slot))]),
+    signalled: slotList.map((slot) => [...listed(plan.signals, slot), ...(written[slot] ?? [])]),
+    latency,
+  };
+}
+
+/** For `steps` steps of one token, of which one is `reported`. */
+export function createClock(
+  model: Model,
+  steps: number,
+  reported: number,
+  constants: SimulationConstants,
+): Clock {
+  const { threshold, crossStep, awaited, signalled, latency } = arrivals(model, constants);
+  const count = threshold.length;
+  const missing = Array.from({ length: steps }, () => Int32Array.from(threshold));
+  const arrived = Array.from({ length: steps }, () => new Float64Array(count));
+  const blocked = new Map<number, number[]>();
+  const make = (): TaskTimes => ({
+    free: new Float64Array(model.slots), ready: new Float64Array(model.slots),
+    begin: new Float64Array(model.slots), end: new Float64Array(model.slots),
+  });
+  const [kept, dropped] = [make(), make()];
+  const stepEnd = new Float64Array(steps);
+  let woken: number[] = [];
+  return {
+    waited(slot, step, sm) {
+      let until = 0;
+      for (const i of awaited[slot] ?? []) {
+        const of = crossStep[i] === 1 ? step - 1 : step;
+        if (of < 0) continue;
+        if ((missing[of]?.[i] ?? 0) > 0) {
+          const key = of * count + i;
+          const queue = blocked.get(key);
+          if (queue === undefined) blocked.set(key, [sm]);
+          else queue.push(sm);
+          return null;
+        }
+        until = Math.max(until, arrived[of]?.[i] ?? 0);
+      }
+      return until;
+    },
+    signal(slot, nanos, step) {
+      stepEnd[step] = Math.max(stepEnd[step] ?? 0, nanos);
+      const [left, at] = [missing[step], arrived[step]];
+      if (left === undefined || at === undefined) return;
+      for (const i of signalled[slot] ?? []) {
+        at[i] = Math.max(at[i] ?? 0, nanos + (latency[i] ?? 0));
+        left[i] = (left[i] ?? 0) - 1;
+        if (left[i] !== 0) continue;
+        const key = step * count + i;
+        woken.push(...(blocked.get(key) ?? []));
+        blocked.delete(key);
+      }
+    },
+    takeWoken() {
+      const taken = woken;
+      woken = [];
+      return taken;
+    },
+    times: (step) => (step === reported ? kept : dropped),
+    stepEnd,
+  };
+}

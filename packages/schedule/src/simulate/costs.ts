@@ -1,0 +1,36 @@
+/** @file What a task costs beside its stream, from the regions that its op declares. Pure. */
+import { dtypeBytes } from "@mpk/ir";
+import type { Model } from "../verify/model.ts";
+import type { SimulationConstants } from "./constants.ts";
+
+/** Nanoseconds by slot of `plan.order.items`, in a step of one token. */
+export interface TaskCosts {
+  /** Between the task's last wait and its first product. */
+  readonly prologue: Float64Array;
+  /** Between its last product and its signals. */
+  readonly epilogueNanos: number;
+}
+
+/** With `context` cached positions. */
+export function taskCosts(
+  model: Model,
+  constants: SimulationConstants,
+  context: number,
+): TaskCosts {
+  const { values } = model.plan.program;
+  const prologue = Float64Array.from({ length: model.slots }, (_, slot) => {
+    const activations = model.reads(slot).reduce((sum, { value, lo, hi }) => {
+      return sum + (hi - lo) * dtypeBytes[values[value]?.type.dtype ?? "f32"];
+    }, 0);
+    const past = model.states(slot).filter((state) => state.rows === "past");
+    // A row of keys and one of values for each position.
+    const rows = past.reduce((sum, { lo, hi }) => {
+      return sum + context * (hi - lo) * 2 * dtypeBytes.bf16;
+    }, 0);
+    return constants.prologueNanos
+      + activations / constants.activationBytesPerNano
+      + rows / constants.stateBytesPerNano
+      + (past.length > 0 ? constants.stateNanos : 0);
+  });
+  return { prologue, epilogueNanos: constants.epilogueNanos };
+}

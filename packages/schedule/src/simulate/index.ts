@@ -1,0 +1,6 @@
+/** @file Public surface of the simulator. */
+export { h200Constants } from "./constants.ts";
+export type { ConstantsSource, SimulationConstants } from "./constants.ts";
+export type { TaskTimes } from "./clock.ts";
+export { idleCauses, simulate } from "./simulate.ts";
+export type { IdleCause, Simulation, SimulationOptions } from "./simulate.ts";

@@ -1,0 +1,181 @@
+/**
+ * @file Discrete-event simulation of a Plan: when each task would run on a GPU. Copies of all SMs
+ * share the memory first come, first served; each SM's ring, in-flight cap, order and waits are the
+ * Plan's. Pure and deterministic.
+ */
+import type { ScheduleTable } from "../contracts.ts";
+import { describeOp, PlanError } from "../errors.ts";
+import type { Plan } from "../plan.ts";
+import { createClock } from "./clock.ts";
+import type { TaskTimes } from "./clock.ts";
+import type { SimulationConstants } from "./constants.ts";
+import { taskCosts } from "./costs.ts";
+import { createQueue } from "./queue.ts";
+import { buildModel } from "../verify/model.ts";
+import { createSm } from "./sm.ts";
+import type { SimulatedSm } from "./sm.ts";
+
+export interface SimulationOptions {
+  /** Steps back to back, of which the last but one is reported; default 3. */
+  readonly steps?: number;
+  /** Positions in the KV cache before the step; default 128. */
+  readonly context?: number;
+}
+
+/** What the consumers of an SM that could not copy were doing. */
+export const idleCauses = ["handOff", "prologue", "products"] as const;
+export type IdleCause = (typeof idleCauses)[number];
+
+/** One step of one token in the steady state, nanoseconds. */
+export interface Simulation {
+  readonly stepNanos: number;
+  /** Bytes that all SMs stream in a step, and the time they take at full bandwidth. */
+  readonly streamBytes: number;
+  readonly floorNanos: number;
+  /** Relative to the step's start; an SM that is ahead may be free for a task before it. */
+  readonly times: TaskTimes;
+  /**
+   * Time in which the memory stood still until some SM could copy again, by what that SM's
+   * consumers were doing meanwhile and by op. With `floorNanos` it adds up to the step, but for
+   * what the rings hold more or less at its end than at its start.
+   */
+  readonly idleNanos: Readonly<Record<IdleCause, Float64Array>>;
+}
+
+/** The memory stood still until this SM could copy. */
+interface Gap {
+  readonly from: number;
+  readonly to: number;
+  readonly sm: number;
+}
+
+/** Throws `PlanError` if the plan hangs, naming the first task that waits for ever. */
+export function simulate(
+  plan: Plan,
+  table: ScheduleTable,
+  constants: SimulationConstants,
+  options: SimulationOptions = {},
+): Simulation {
+  const { steps = 3, context = 128 } = options;
+  if (!(Number.isInteger(steps) && steps >= 3)) {
+    throw new PlanError(`simulate: expected at least 3 steps, got ${steps}`);
+  }
+  if (!(Number.isInteger(context) && context >= 0)) {
+    throw new PlanError(`simulate: context must be a number of positions, got ${context}`);
+  }
+  const model = buildModel(plan, table);
+  const costs = taskCosts(model, constants, context);
+  // The last step has no successor whose stream overlaps it.
+  const reported = steps - 2;
+  const memory = { busyUntil: 0 };
+  const clock = createClock(model, steps, reported, constants);
+  const sms = Array.from({ length: plan.machine.sms }, (_, sm) =>
+    createSm(plan, sm, steps, clock, costs, constants.chunkNanos));
+  const gaps = copyAll(plan, sms, memory, clock.takeWoken, constants.copyLatencyNanos);
+  requireDone(plan, sms);
+  const span = [clock.stepEnd[reported - 1] ?? 0, clock.stepEnd[reported] ?? 0] as const;
+  return report(plan, clock.times(reported), span, gaps);
+}
+
+/** Issues every copy in the order of time; consumers get on as chunks arrive. */
+function copyAll(
+  plan: Plan,
+  sms: readonly SimulatedSm[],
+  memory: { busyUntil: number },
+  takeWoken: () => readonly number[],
+  latencyNanos: number,
+): readonly Gap[] {
+  const queue = createQueue(sms.length);
+  const bytesPerNano = plan.machine.readBytesPerSecond / 1e9;
+  const gaps: Gap[] = [];
+  // An SM whose consumers may have got on, and all whose events have triggered by that.
+  const settle = (first: number): void => {
+    const todo = [first];
+    for (let index = todo.pop(); index !== undefined; index = todo.pop()) {
+      const sm = sms[index];
+      if (sm === undefined) continue;
+      sm.consume();
+      todo.push(...takeWoken());
+      const next = sm.takeRequest();
+      if (next !== null) queue.push(index, next);
+    }
+  };
+  sms.forEach((_, index) => settle(index));
+  for (let index = queue.pop(); index >= 0; index = queue.pop()) {
+    const sm = sms[index];
+    if (sm === undefined) break;
+    if (queue.nanos > memory.busyUntil) {
+      gaps.push({ from: memory.busyUntil, to: queue.nanos, sm: index });
+      memory.busyUntil = queue.nanos;
+    }
+    memory.busyUntil += sm.copyBytes() / bytesPerNano;
+    sm.arrive(memory.busyUntil + latencyNanos);
+    settle(index);
+  }
+  return gaps;
+}
+
+function requireDone(plan: Plan, sms: readonly SimulatedSm[]): void {
+  const stuck = sms.findIndex((sm) => !sm.done());
+  if (stuck < 0) return;
+  const op = plan.program.ops[plan.tasks.op[plan.order.items[sms[stuck]?.slot() ?? 0] ?? 0] ?? 0];
+  const what = op === undefined ? "a task" : describeOp(op);
+  throw new PlanError(`simulate: SM ${stuck} waits for ever at ${what}; verify the plan`);
+}
+
+function report(
+  plan: Plan,
+  times: TaskTimes,
+  [start, stop]: readonly [number, number],
+  gaps: readonly Gap[],
+): Simulation {
+  const stepNanos = stop - start;
+  const streamBytes = plan.streams.reduce((sum, segments) => {
+    return segments.reduce((all, { chunks, chunkBytes }) => all + chunks * chunkBytes, sum);
+  }, 0);
+  const relative = (list: Float64Array): Float64Array => list.map((nanos) => nanos - start);
+  const { free, ready, begin, end } = times;
+  return {
+    stepNanos,
+    streamBytes,
+    floorNanos: (streamBytes / plan.machine.readBytesPerSecond) * 1e9,
+    times: {
+      free: relative(free), ready: relative(ready), begin: relative(begin), end: relative(end),
+    },
+    idleNanos: blame(plan, times, [start, stop], gaps),
+  };
+}
+
+/** Cuts each gap along the tasks of the SM that ended it. */
+function blame(
+  plan: Plan,
+  { ready, begin, end }: TaskTimes,
+  [start, stop]: readonly [number, number],
+  gaps: readonly Gap[],
+): Simulation["idleNanos"] {
+  const make = (): Float64Array => new Float64Array(plan.program.ops.length);
+  const idle = { handOff: make(), prologue: make(), products: make() };
+  const { order, tasks } = plan;
+  const next = order.start.slice();
+  for (const { from, to, sm } of gaps) {
+    let slot = next[sm] ?? 0;
+    const last = (order.start[sm + 1] ?? 0) - 1;
+    while (slot < last && (end[slot] ?? 0) <= from) slot++;
+    next[sm] = slot;
+    let at = Math.max(from, start);
+    for (; at < Math.min(to, stop); slot++) {
+      const op = tasks.op[order.items[Math.min(slot, last)] ?? 0] ?? 0;
+      const add = (cause: IdleCause, until: number): void => {
+        const nanos = Math.min(to, stop, until) - at;
+        if (nanos <= 0) return;
+        idle[cause][op] = (idle[cause][op] ?? 0) + nanos;
+        at += nanos;
+      };
+      // Before its first task of the step an SM waits for the step; after its last, for the next.
+      add("handOff", slot > last ? Infinity : ready[slot] ?? 0);
+      add("prologue", begin[slot] ?? 0);
+      add("products", end[slot] ?? 0);
+    }
+  }
+  return idle;
+}

@@ -1,0 +1,132 @@
+/** @file One SM of a simulation: its producer's copies and its consumers' tasks. */
+import type { Plan } from "../plan.ts";
+import type { Clock } from "./clock.ts";
+import type { TaskCosts } from "./costs.ts";
+
+export interface SimulatedSm {
+  /** Runs tasks as far as arrived chunks and triggered events allow. */
+  consume(): void;
+  /** When the next copy can be issued; null if that is not known yet, or said already, or none. */
+  takeRequest(): number | null;
+  /** Bytes of the copy to be issued next. */
+  copyBytes(): number;
+  /** The copy issued next arrives then. */
+  arrive(nanos: number): void;
+  /** Slot of the task that the consumers are at. */
+  slot(): number;
+  readonly done: () => boolean;
+}
+
+export function createSm(
+  plan: Plan,
+  index: number,
+  steps: number,
+  clock: Clock,
+  costs: TaskCosts,
+  chunkNanos: number,
+): SimulatedSm {
+  const { order, ring, streams } = plan;
+  const { stages, maxInFlight, consumerWarps, stageBytes } = ring;
+  const [firstSlot, lastSlot] = [order.start[index] ?? 0, order.start[index + 1] ?? 0];
+  // Chunks of each slot's task, and their bytes: the stream follows the order.
+  const chunks = new Int32Array(lastSlot - firstSlot);
+  const chunkBytes = new Int32Array(lastSlot - firstSlot);
+  const place = new Map<number, number>();
+  for (let slot = firstSlot; slot < lastSlot; slot++) {
+    place.set(order.items[slot] ?? -1, slot - firstSlot);
+  }
+  for (const segment of streams[index] ?? []) {
+    const at = place.get(segment.task) ?? -1;
+    chunks[at] = (chunks[at] ?? 0) + segment.chunks;
+    chunkBytes[at] = segment.chunkBytes;
+  }
+  const perStep = chunks.reduce((sum, n) => sum + n, 0);
+  // Chunk n of the run: when it arrived and when its stage was free again, as far back as it matters.
+  const span = Math.max(stages, maxInFlight) * 2;
+  const arrived = new Float64Array(span);
+  const consumed = new Float64Array(span);
+  const warps = new Float64Array(consumerWarps);
+  let issued = 0;
+  let taken = 0;
+  let pending = false;
+  // The producer's place in the order: its task and the chunks left of it.
+  let copySlot = -1;
+  let copyLeft = 0;
+  let at = 0;
+  let step = 0;
+  let taskLeft = -1; // -1: not begun
+  let free = 0;
+  let begin = 0;
+  let end = 0;
+
+  const nextCopy = (): void => {
+    while (copyLeft === 0) {
+      copySlot = copySlot + 1 === chunks.length ? 0 : copySlot + 1;
+      copyLeft = chunks[copySlot] ?? 0;
+    }
+  };
+  if (perStep > 0) nextCopy();
+
+  const start = (): boolean => {
+    const slot = firstSlot + at;
+    const until = clock.waited(slot, step, index);
+    if (until === null) return false;
+    const ready = Math.max(free, until);
+    begin = ready + (costs.prologue[slot] ?? 0);
+    end = begin;
+    const times = clock.times(step);
+    times.free[slot] = free;
+    times.ready[slot] = ready;
+    times.begin[slot] = begin;
+    taskLeft = chunks[at] ?? 0;
+    return true;
+  };
+  const finish = (): void => {
+    const slot = firstSlot + at;
+    free = end + costs.epilogueNanos;
+    clock.times(step).end[slot] = free;
+    clock.signal(slot, free, step);
+    taskLeft = -1;
+    at++;
+    if (at < chunks.length) return;
+    at = 0;
+    step++;
+  };
+  return {
+    consume() {
+      while (step < steps && chunks.length > 0) {
+        if (taskLeft < 0 && !start()) return;
+        const nanos = (chunkNanos * (chunkBytes[at] ?? 0)) / stageBytes;
+        while (taskLeft > 0) {
+          if (taken === issued) return;
+          const warp = taken % consumerWarps;
+          const done = Math.max(arrived[taken % span] ?? 0, begin, warps[warp] ?? 0) + nanos;
+          warps[warp] = done;
+          consumed[taken % span] = done;
+          if (done > end) end = done;
+          taken++;
+          taskLeft--;
+        }
+        finish();
+      }
+    },
+    takeRequest() {
+      if (pending || perStep === 0 || issued >= taken + stages) return null;
+      pending = true;
+      const flight = issued < maxInFlight ? 0 : arrived[(issued - maxInFlight) % span] ?? 0;
+      const stage = issued < stages ? 0 : consumed[(issued - stages) % span] ?? 0;
+      return Math.max(flight, stage);
+    },
+    copyBytes: () => chunkBytes[copySlot] ?? 0,
+    arrive(nanos) {
+      arrived[issued % span] = nanos;
+      issued++;
+      pending = false;
+      // The producer runs on into steps that nobody consumes, as far as the ring holds.
+      copyLeft--;
+      nextCopy();
+    },
+    slot: () => firstSlot + at,
+    done: () => step >= steps || chunks.length === 0,
+  };
+}
