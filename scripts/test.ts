@@ -123,6 +123,7 @@ function main(args: readonly string[]): number {
   const start = Date.now();
   const counts: Record<TierName, Counts> = {
     unit: { passed: 0, failed: 0, skipped: 0 },
+    spin: { passed: 0, failed: 0, skipped: 0 },
     emu: { passed: 0, failed: 0, skipped: 0 },
     nvcc: { passed: 0, failed: 0, skipped: 0 },
     gpu: { passed: 0, failed: 0, skipped: 0 },

@@ -6,6 +6,7 @@ describe("tiers", () => {
   it("reads the tier from the file's name", () => {
     expect(tierOf("packages/ir/src/print.test.ts")).toBe("unit");
     expect(tierOf("packages/ir/src/print.long.test.ts")).toBe("unit");
+    expect(tierOf("packages/schedule/test/ring.spin.test.ts")).toBe("spin");
     expect(tierOf("packages/cuda/test/emit.nvcc.test.ts")).toBe("nvcc");
     expect(tierOf("packages/cuda/test/emit.emu.long.test.ts")).toBe("emu");
     expect(tierOf("packages/runtime/test/tokens.gpu.test.ts")).toBe("gpu");
@@ -13,7 +14,7 @@ describe("tiers", () => {
 
   it("always has the unit tier, and a reason for every tier that is missing", () => {
     const tiers = detectTiers();
-    expect(tiers.map((tier) => tier.name)).toEqual(["unit", "emu", "nvcc", "gpu"]);
+    expect(tiers.map((tier) => tier.name)).toEqual(["unit", "spin", "emu", "nvcc", "gpu"]);
     expect(tiers[0]?.missing).toBeNull();
     for (const { missing } of tiers) expect(missing).not.toBe("");
   });

@@ -4,7 +4,7 @@ import { existsSync } from "node:fs";
 import { delimiter, join } from "node:path";
 
 /** A test file belongs to a tier by its name: `x.nvcc.test.ts`; without a tier it is `unit`. */
-export type TierName = "unit" | "emu" | "nvcc" | "gpu";
+export type TierName = "unit" | "spin" | "emu" | "nvcc" | "gpu";
 
 export interface Tier {
   readonly name: TierName;
@@ -34,6 +34,12 @@ export function findHostCompiler(): string | null {
   return ["g++", "clang++", "c++"].map((name) => findProgram(name)).find((p) => p !== null) ?? null;
 }
 
+/** SPIN writes its searches in C; gcc compiles them. */
+function missingForSpin(): string | null {
+  const missing = ["spin", "gcc"].filter((name) => findProgram(name) === null);
+  return missing.length === 0 ? null : `no ${missing.join(" and no ")} in $PATH`;
+}
+
 function hasGpu(): boolean {
   const smi = findProgram("nvidia-smi");
   if (smi === null) return existsSync("/dev/nvidia0");
@@ -44,6 +50,7 @@ function hasGpu(): boolean {
 export function detectTiers(): readonly Tier[] {
   const missing = {
     unit: null,
+    spin: missingForSpin(),
     emu: findHostCompiler() === null ? "no host C++ compiler (g++, clang++, c++ or $CXX)" : null,
     nvcc: findNvcc() === null ? `no nvcc in $PATH or ${cudaHome}/bin` : null,
     gpu: hasGpu() ? null : "no NVIDIA device",
@@ -53,6 +60,6 @@ export function detectTiers(): readonly Tier[] {
 
 /** The tier of a test file, by its name. */
 export function tierOf(file: string): TierName {
-  const tier = /\.(emu|nvcc|gpu)\.(?:long\.)?test\.ts$/.exec(file)?.[1];
+  const tier = /\.(spin|emu|nvcc|gpu)\.(?:long\.)?test\.ts$/.exec(file)?.[1];
   return (tier as TierName | undefined) ?? "unit";
 }

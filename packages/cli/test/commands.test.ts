@@ -87,6 +87,18 @@ test("verify saves a counterexample and replays it, on the broken plan and on th
   expect(none.err).toMatch(/counterexample\.format: expected "mpk-counterexample"/);
 });
 
+test("verify writes a small plan as a model for SPIN, and refuses a large one", async () => {
+  const file = join(dir, "model.pml");
+  const ran = await mpk(["verify", config, "--sms", "2", "--promela", file]);
+  expect(ran).toMatchObject({ code: 0, err: "" });
+  const text = readFileSync(file, "utf8");
+  expect(text).toMatch(/spin -a FILE/);
+  expect(text).toMatch(/slot 0: SM 0, task \d+, \w+/);
+  const large = await mpk(["verify", config, "--sms", "40", "--promela", file]);
+  expect(large.code).toBe(2);
+  expect(large.err).toMatch(/at most 8 SMs, got 40; .*--sms 3/);
+});
+
 test("inspect shows the Program and its plan, as text and as one page", async () => {
   const text = await mpk(["inspect", config, "--sms", "4", "--tasks"]);
   expect(text).toMatchObject({ code: 0, err: "" });

@@ -5,7 +5,9 @@ import { scheduleTable } from "@mpk/ops";
 import {
   inputError, kernelResources, messageOf, MpkError, readBounded, type KernelResources,
 } from "@mpk/runtime";
-import { diffPlans, loadPlan, verify, type Plan, type VerifyReport } from "@mpk/schedule";
+import {
+  diffPlans, exportPromela, loadPlan, verify, type Plan, type VerifyReport,
+} from "@mpk/schedule";
 import { planModel, type Compiled, type CompileOptions } from "./compile.ts";
 import { viewPlan, type PlanView } from "./inspect.ts";
 import { isPlanFile, type ModelSource } from "./load.ts";
@@ -70,6 +72,9 @@ export async function verifyModel(
   const plan = await planOf(source, options);
   return { plan, verification: verify(plan, scheduleTable) };
 }
+
+/** A plan's hand-offs as a model for SPIN. @throws PlanError for a plan that is too large for it. */
+export const promelaOf = (plan: Plan): string => exportPromela(plan, scheduleTable);
 
 /** The Program's text form and its plan as tables. */
 export async function inspectModel(

@@ -21,3 +21,5 @@ export * from "./simulate/index.ts";
 export { savePlan } from "./save.ts";
 export { loadPlan, PlanFormatError } from "./load.ts";
 export { diffPlans } from "./diff.ts";
+export { exportPromela } from "./promela/index.ts";
+export type { PromelaOptions } from "./promela/index.ts";

@@ -1,6 +1,6 @@
 /** @file `mpk verify`: proves the laws of a plan, or shows the smallest schedule against one. */
 import {
-  replayFile, saveCounterexample, shortestCounterexample, verifyModel,
+  promelaOf, replayFile, saveCounterexample, shortestCounterexample, verifyModel,
   type Plan, type VerifyReport,
 } from "@mpk/compiler";
 import { inputError, messageOf } from "@mpk/runtime";
@@ -16,6 +16,7 @@ const examples = `
 Examples:
   $ mpk verify path/to/checkpoint
   $ mpk verify config.json --sms 16
+  $ mpk verify config.json --sms 2 --promela model.pml
   $ mpk verify plan.json                  a plan saved by mpk compile --save-plan
   $ mpk verify plan.json --save-counterexample wrong.json
   $ mpk verify plan.json --replay wrong.json
@@ -28,6 +29,7 @@ interface Options extends ShapeOptions {
   readonly json?: boolean;
   readonly replay?: string;
   readonly saveCounterexample?: string;
+  readonly promela?: string;
 }
 
 /** `setExit`: a violation is a result, not an error. */
@@ -39,6 +41,7 @@ export function verifyCommand(program: Command, io: Io, setExit: (code: number) 
     .option("--save-counterexample <file>", "write the shortest run against a law, if one is violated")
     .option("--replay <file>", "run a saved counterexample on the plan, step by step, instead")
     .option("--json", "print one JSON object")
+    .option("--promela <file>", "also write the hand-offs of a small plan as a model for SPIN")
     .addHelpText("after", examples);
   withShape(command).action(async (source: string, options: Options) => {
     if (options.replay !== undefined) {
@@ -49,6 +52,7 @@ export function verifyCommand(program: Command, io: Io, setExit: (code: number) 
     const { plan, verification } = await withBars(io, (onProgress) =>
       verifyModel(source, { ...compileOptions(options), onProgress }),
     );
+    if (options.promela !== undefined) write(options.promela, promelaOf(plan));
     if (!verification.ok) setExit(exitCodes.failed);
     const { saveCounterexample: file } = options;
     const isSaved = file !== undefined && writeCounterexample(file, plan, verification);
@@ -83,10 +87,14 @@ async function replayTo(io: Io, source: string, file: string, options: Options):
 function writeCounterexample(file: string, plan: Plan, report: VerifyReport): boolean {
   const found = shortestCounterexample(plan, report);
   if (found === null) return false;
+  write(file, saveCounterexample(found));
+  return true;
+}
+
+function write(file: string, text: string): void {
   try {
-    writeFileSync(file, saveCounterexample(found));
+    writeFileSync(file, text);
   } catch (error) {
     throw inputError(`cannot write ${file}: ${messageOf(error)}`, "name a writable file", error);
   }
-  return true;
 }
