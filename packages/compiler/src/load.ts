@@ -60,7 +60,10 @@ function fromCheckpoint(folder: string, limits: ModelLimits): LoadedModel {
     );
   }
   const loaded = fromConfig(config, limits);
-  const eos = generationEos(join(folder, "generation_config.json"), loaded.vocab);
+  const generation = join(folder, "generation_config.json");
+  const eos = existsSync(generation)
+    ? generationEos(readConfigFile(generation), generation, loaded.vocab)
+    : {};
   return { ...loaded, checkpoint: folder, ...eos };
 }
 
@@ -116,9 +119,11 @@ function fromConfig(path: string, limits: ModelLimits): LoadedModel & { readonly
 }
 
 /** generation_config.json says more than config.json, as in Hugging Face's generate(). */
-function generationEos(path: string, vocab: number) {
-  if (!existsSync(path)) return {};
-  const json = readConfigFile(path);
+export function generationEos(
+  json: unknown,
+  path: string,
+  vocab: number,
+): Partial<Pick<LoadedModel, "eosIds" | "warnings">> {
   if (typeof json !== "object" || json === null || !("eos_token_id" in json)) return {};
   // Null says nothing, as if it were not there.
   if (json.eos_token_id === null) return {};

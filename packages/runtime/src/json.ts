@@ -16,7 +16,7 @@ export const jsonLimits = Object.freeze({
   /** Brackets inside one another. */
   depth: 64,
   /** Values of one file, for a parsed one takes up to 100 bytes; the largest tokenizers have 2e6. */
-  values: 2 ** 23,
+  values: 2 ** 22,
 });
 
 /** What is expected of a field, as `error` of a zod type: zod's own wording is not for users. */
@@ -67,10 +67,15 @@ export function readJsonFile(path: string, maxBytes: number): unknown {
 
 /** As `readJsonFile`, narrowed. @throws MpkError naming the file and the first wrong field. */
 export function readJson<T>(path: string, schema: z.ZodType<T>, maxBytes: number): T {
-  const result = schema.safeParse(readJsonFile(path, maxBytes));
+  return narrow(readJsonFile(path, maxBytes), schema, path);
+}
+
+/** A value that fits a schema. @throws MpkError naming `who` and the first wrong field. */
+export function narrow<T>(value: unknown, schema: z.ZodType<T>, who: string): T {
+  const result = schema.safeParse(value);
   if (result.success) return result.data;
   throw inputError(
-    `${path}: ${issueText(result.error)}`,
+    `${who}: ${issueText(result.error)}`,
     "compare the file with the one published beside the model",
   );
 }

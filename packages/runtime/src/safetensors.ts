@@ -88,7 +88,8 @@ export async function openSafetensors(
 
 async function readAndMap(path: string, fd: number, size: number, map: typeof mapFile) {
   try {
-    return { header: readHeader(path, fd, size), mapped: await map(fd, size) };
+    const read = (offset: number, length: number) => readExactly(path, fd, offset, length);
+    return { header: readSafetensorsHeader(path, size, read), mapped: await map(fd, size) };
   } catch (error) {
     closeSync(fd);
     throw error;
@@ -134,9 +135,18 @@ function truncated(path: string, expected: number, got: number): Error {
   );
 }
 
-function readHeader(path: string, fd: number, size: number) {
+/**
+ * Reads and checks the header of `size` bytes that `read` gives slices of; `path` is for messages.
+ * @throws MpkError naming the file, the tensor, and the fix.
+ */
+export function readSafetensorsHeader(
+  path: string,
+  size: number,
+  read: (offset: number, length: number) => Uint8Array,
+) {
   if (size < 8) throw truncated(path, 8, size);
-  const length = new DataView(readExactly(path, fd, 0, 8).buffer).getBigUint64(0, true);
+  const lengthBytes = read(0, 8);
+  const length = new DataView(lengthBytes.buffer, lengthBytes.byteOffset, 8).getBigUint64(0, true);
   if (length > BigInt(maxHeaderBytes)) {
     throw inputError(
       `${path}: the header claims ${length} bytes, at most ${maxHeaderBytes} are allowed`,
@@ -145,7 +155,7 @@ function readHeader(path: string, fd: number, size: number) {
   }
   const headerEnd = 8 + Number(length);
   if (headerEnd > size) throw truncated(path, headerEnd, size);
-  const header = parseHeader(path, readExactly(path, fd, 8, Number(length)));
+  const header = parseHeader(path, read(8, Number(length)));
   const entries: Entry[] = [];
   let metadata: Record<string, string> = {};
   for (const [name, value] of Object.entries(header)) {

@@ -3,7 +3,8 @@ import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { Tokenizer as HuggingFace } from "@huggingface/tokenizers";
 import { z } from "zod";
-import { inputError, messageOf } from "./errors.ts";
+import { inputError, messageOf, MpkError } from "./errors.ts";
+import { withinTime } from "./guard.ts";
 import { jsonLimits, readJson, want } from "./json.ts";
 
 /** Turns ids into text while they arrive. */
@@ -40,25 +41,46 @@ export function openTokenizer(directory: string): Tokenizer | null {
   return fromJson(json, config, file);
 }
 
-/** As `openTokenizer`, from parsed files; `source` is named in errors. */
-export function fromJson(json: object, config: object, source = "tokenizer.json"): Tokenizer {
-  let inner: HuggingFace;
-  try {
-    inner = new HuggingFace(json, config);
-  } catch (error) {
-    throw inputError(
-      `${source}: cannot be used: ${messageOf(error)}`,
-      "pass token ids (--prompt-ids) instead of text",
-      error,
+/** Longer than any published tokenizer takes to load, or to read the longest prompt. */
+const mostSeconds = 60;
+
+/**
+ * As `openTokenizer`, from parsed files; `source` is named in errors. What takes longer than
+ * `seconds` is ended: a file's regular expressions may backtrack for ever.
+ */
+export function fromJson(
+  json: object,
+  config: object,
+  source = "tokenizer.json",
+  seconds = mostSeconds,
+): Tokenizer {
+  const fix = "pass token ids (--prompt-ids) instead of text";
+  const attempt = <T>(what: string, work: () => T): T => {
+    try {
+      return work();
+    } catch (error) {
+      if (error instanceof MpkError) throw error;
+      throw inputError(`${source}: ${what} failed: ${messageOf(error)}`, fix, error);
+    }
+  };
+  const guarded = <T>(what: string, work: () => T): T =>
+    attempt(what, () =>
+      withinTime(work, seconds, () =>
+        inputError(`${source}: ${what} took longer than ${seconds} s`, fix),
+      ),
     );
-  }
+  const inner = guarded("loading it", () => new HuggingFace(json, config));
   // Clean-up rewrites text that was already streamed ("do n't"), so it stays off.
-  const decode = (ids: readonly number[]) =>
-    ids.length === 0
-      ? ""
-      : inner.decode([...ids], { skip_special_tokens: true, clean_up_tokenization_spaces: false });
+  const plain = (ids: readonly number[]) =>
+    inner.decode([...ids], { skip_special_tokens: true, clean_up_tokenization_spaces: false });
+  // Decoding happens for every token: it is guarded only where an expression takes part.
+  const mayHang = JSON.stringify(Reflect.get(json, "decoder") ?? null).includes('"Regex"');
+  const decode = (ids: readonly number[]): string => {
+    if (ids.length === 0) return "";
+    return (mayHang ? guarded : attempt)("decoding", () => plain(ids));
+  };
   return Object.freeze({
-    encode: (text: string) => Object.freeze(inner.encode(text).ids),
+    encode: (text: string) => Object.freeze(guarded("encoding", () => inner.encode(text).ids)),
     decode,
     stream: () => textStream(decode),
     idOf: (token: string) => inner.token_to_id(token),

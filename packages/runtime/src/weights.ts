@@ -3,7 +3,8 @@ import { existsSync, statSync } from "node:fs";
 import { basename, dirname, join } from "node:path";
 import { z } from "zod";
 import { inputError } from "./errors.ts";
-import { jsonLimits, readJson, want } from "./json.ts";
+import { readBounded } from "./files.ts";
+import { jsonLimits, narrow, parseJson, want } from "./json.ts";
 import { openSafetensors, type SafetensorsFile, type StoredTensor } from "./safetensors.ts";
 
 export interface Weights {
@@ -55,27 +56,38 @@ function locate(path: string): string {
   );
 }
 
-async function openShards(indexFile: string): Promise<Weights> {
-  const { weight_map: map } = readJson(indexFile, indexSchema, jsonLimits.indexBytes);
-  const shards = new Set(Object.values(map));
+/**
+ * The file of each tensor, from the bytes of an index; `who` is named in errors. Files are beside
+ * the index.
+ */
+export function readIndex(bytes: Uint8Array, who: string): ReadonlyMap<string, string> {
+  const parsed = narrow(parseJson(bytes, who, "download it again"), indexSchema, who);
+  const map = new Map(Object.entries(parsed.weight_map));
+  const shards = new Set(map.values());
   if (shards.size > maxShards) {
     throw inputError(
-      `${indexFile}: names ${shards.size} shards, at most ${maxShards} are read`,
+      `${who}: names ${shards.size} shards, at most ${maxShards} are read`,
       "save the checkpoint again with larger shards",
     );
   }
+  for (const shard of shards) {
+    if (isPlainName(shard)) continue;
+    throw inputError(
+      `${who}: shard ${JSON.stringify(shard.slice(0, 200))} is not a plain file name`,
+      "an index may only name files beside it",
+    );
+  }
+  return map;
+}
+
+async function openShards(indexFile: string): Promise<Weights> {
+  const map = readIndex(readBounded(indexFile, jsonLimits.indexBytes), indexFile);
   const files = new Map<string, SafetensorsFile>();
   try {
-    for (const shard of shards) {
-      if (!isPlainName(shard)) {
-        throw inputError(
-          `${indexFile}: shard ${JSON.stringify(shard)} is not a plain file name`,
-          "an index may only name files beside it",
-        );
-      }
+    for (const shard of new Set(map.values())) {
       files.set(shard, await openSafetensors(join(dirname(indexFile), shard)));
     }
-    for (const [tensor, shard] of Object.entries(map)) {
+    for (const [tensor, shard] of map) {
       if (files.get(shard)?.tensors.has(tensor)) continue;
       throw inputError(
         `${indexFile}: tensor ${JSON.stringify(tensor)} is not in ${shard}`,
@@ -91,7 +103,7 @@ async function openShards(indexFile: string): Promise<Weights> {
 
 /** A file beside the index: no folder, and no zero byte that C would end it at. */
 const isPlainName = (name: string): boolean =>
-  basename(name) === name && !["", ".", ".."].includes(name) && !name.includes("\0");
+  basename(name) === name && name.length <= 255 && !["", ".", ".."].includes(name) && !name.includes("\0");
 
 function collect(source: string, files: readonly SafetensorsFile[]): Weights {
   const tensors = new Map<string, StoredTensor>();

@@ -46,3 +46,14 @@ test("special tokens leave no text; a broken tokenizer is named", () => {
   expect(tokenizer.decode([97, 257])).toBe("a");
   expect(() => fromJson({ model: { type: "Nope" } }, {}, "dir/tokenizer.json")).toThrow(/dir\/tok/);
 });
+
+test("an expression that backtracks for ever is ended", () => {
+  const endless = {
+    ...byteLevelTokenizer(),
+    pre_tokenizer: { type: "Split", pattern: { Regex: "^(a+)+$" }, behavior: "Isolated" },
+  };
+  const tokenizer = fromJson(endless, {}, "dir/tokenizer.json", 0.2);
+  expect(() => tokenizer.encode(`${"a".repeat(60)}b`)).toThrow(
+    /dir\/tokenizer.json: encoding took longer than 0.2 s/,
+  );
+});

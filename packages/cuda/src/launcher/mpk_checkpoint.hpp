@@ -13,8 +13,15 @@ inline bool fileExists(const std::string& path) {
   return stat(path.c_str(), &info) == 0;
 }
 
-inline Json readJsonFile(const std::string& path) {
+// Bytes that a config and an index have at most: published ones have a hundredth and a tenth.
+const size_t kMaxConfigBytes = 16u << 20, kMaxIndexBytes = 64u << 20, kMaxShards = 1024;
+
+inline Json readJsonFile(const std::string& path, size_t maxBytes) {
   const MappedFile file(path);
+  if (file.size() > maxBytes) {
+    failInput(path + ": has " + std::to_string(file.size()) + " bytes, at most " +
+              std::to_string(maxBytes) + " are read");
+  }
   return parseJson(reinterpret_cast<const char*>(file.bytes()), file.size(), path);
 }
 
@@ -62,7 +69,7 @@ class Checkpoint {
     for (const char* name : {"/generation_config.json", "/config.json"}) {
       const std::string path = dir_ + name;
       if (!fileExists(path)) continue;
-      const Json config = readJsonFile(path);
+      const Json config = readJsonFile(path, kMaxConfigBytes);
       const Json* ids = config.find("eos_token_id");
       if (ids == nullptr || ids->kind == Json::null) continue;
       std::vector<int> out;
@@ -97,7 +104,7 @@ class Checkpoint {
   }
 
   void openShards(const std::string& path) {
-    const Json index = readJsonFile(path);
+    const Json index = readJsonFile(path, kMaxIndexBytes);
     const Json* map = index.find("weight_map");
     if (!map || map->kind != Json::object) failInput(path + ": no weight_map");
     std::map<std::string, const SafetensorsFile*> shards;
@@ -106,6 +113,9 @@ class Checkpoint {
       if (map->items[i].kind != Json::string || !isPlainName(shard)) {
         failInput(path + ": the shard of " + quoted(map->keys[i]) +
                   " is no plain file name; an index may only name files beside it");
+      }
+      if (shards.size() == kMaxShards && !shards.count(shard)) {
+        failInput(path + ": names more than " + std::to_string(kMaxShards) + " shards");
       }
       if (!shards.count(shard)) shards[shard] = &open(dir_ + "/" + shard);
       if (!shards[shard]->tensors().count(map->keys[i])) {
@@ -117,7 +127,7 @@ class Checkpoint {
 
   static bool isPlainName(const std::string& name) {
     return !name.empty() && name != "." && name != ".." &&
-           name.find_first_of(std::string("/\0", 2)) == std::string::npos;
+           name.size() <= 255 && name.find_first_of(std::string("/\0", 2)) == std::string::npos;
   }
 
   // A hint where the only difference is a prefix, such as `model.`.

@@ -70,7 +70,9 @@ class JsonParser {
   }
 
  private:
-  static const int kMaxDepth = 64;
+  // A value takes about a hundred bytes of memory, however few it has in the file.
+  static const int kMaxDepth = 64, kMaxValues = 1 << 22;
+  int values_ = 0;
   const char *begin_, *at_, *end_;
   const std::string& who_;
 
@@ -90,6 +92,7 @@ class JsonParser {
 
   Json parseValue(int depth) {
     if (depth > kMaxDepth) fail("nested too deeply");
+    if (++values_ > kMaxValues) fail("more than " + std::to_string(kMaxValues) + " values");
     skipSpace();
     Json value;
     if (take('{')) {

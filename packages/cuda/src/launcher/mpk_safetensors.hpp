@@ -81,6 +81,9 @@ inline uint64_t storedBits(const std::string& dtype) {
   return found == bits.end() ? 0 : found->second;
 }
 
+// Beyond every published checkpoint, and what bounds the memory that a header can cost.
+const size_t kMaxTensors = 1u << 18, kMaxNameBytes = 1024, kMaxDims = 16;
+
 // Every tensor of one file, after its whole header was checked: length, JSON, dtypes, shapes, and
 // that each byte behind the header belongs to exactly one tensor.
 class SafetensorsFile {
@@ -91,12 +94,19 @@ class SafetensorsFile {
     const char* text = reinterpret_cast<const char*>(file_.bytes()) + 8;
     const Json header = parseJson(text, static_cast<size_t>(headerEnd - 8), where);
     if (header.kind != Json::object) fail("the header is not a JSON object");
+    if (header.keys.size() > kMaxTensors) {
+      fail("the header names more than " + std::to_string(kMaxTensors) + " tensors");
+    }
     for (size_t i = 0; i < header.keys.size(); i++) {
       if (header.keys[i] == "__metadata__") {
         checkMetadata(header.items[i]);
         continue;
       }
       if (header.keys[i].empty()) fail("a tensor has an empty name");
+      if (header.keys[i].size() > kMaxNameBytes) {
+        fail("tensor " + quoted(header.keys[i]) + " has a name of more than " +
+             std::to_string(kMaxNameBytes) + " bytes");
+      }
       addTensor(header.keys[i], header.items[i], headerEnd);
     }
     checkCover(headerEnd);
@@ -149,6 +159,9 @@ class SafetensorsFile {
     const uint64_t bits = dtype->kind == Json::string ? storedBits(dtype->text) : 0;
     if (bits == 0) fail(who + "unknown dtype " + quoted(dtype->text));
     tensor.shape = readSizes(*shape, who + "shape");
+    if (tensor.shape.size() > kMaxDims) {
+      fail(who + "more than " + std::to_string(kMaxDims) + " dims");
+    }
     const std::vector<uint64_t> range = readSizes(*offsets, who + "data_offsets");
     if (range.size() != 2 || range[0] > range[1]) fail(who + "data_offsets are no range");
     tensor.bytes = range[1] - range[0];
