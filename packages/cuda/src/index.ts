@@ -7,3 +7,4 @@ export { type Instruction, type Run, roll, unroll, Word } from "./instructions.t
 export { emitLauncher, type LauncherFile } from "./launcher/launcher.ts";
 export * from "./manifest.ts";
 export { findTarget, type Target, targets } from "./targets.ts";
+export { emitTools } from "./tools.ts";

@@ -263,3 +263,16 @@ export const packParams = [
   "dst", "tasks", "src0", "src1", "src2", "src3", "src4", "src5", "src6", "src7",
   "groups", "n", "k", "blocksPerChunk", "chunksPerTile", "chunksPerSlice", "tilesPerGroup",
 ] as const;
+
+/** Kernels for measuring, emitted apart from any model. */
+export interface Tools {
+  readonly source: string;
+  readonly target: string;
+  readonly entries: { readonly random: string; readonly probe: string };
+  /** A block of the probe is one warp. */
+  readonly probe: {
+    readonly chunkBytes: number;
+    readonly sharedBytes: number;
+    readonly threads: number;
+  };
+}

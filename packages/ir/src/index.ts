@@ -2,6 +2,7 @@
 export * from "./types.ts";
 export * from "./semantics.ts";
 export * from "./numerics.ts";
+export { philox } from "./philox.ts";
 export * from "./expr.ts";
 export * from "./describe.ts";
 export * from "./infer.ts";

@@ -29,4 +29,3 @@ export { linearInputs } from "./ops/linear/semantics.ts";
 export type { LinearInputs } from "./ops/linear/semantics.ts";
 export { ropeFrequencies } from "./ops/rope/semantics.ts";
 export { chooseToken, expWeight } from "./ops/sample/choose.ts";
-export { philox } from "./ops/sample/philox.ts";

@@ -51,6 +51,8 @@ export interface DeviceBackend {
   run(launch: Launch): AsyncGenerator<number, Summary, void>;
   /** Fills the KV cache with reproducible random rows, as if tokens had been read. */
   fillCache?(seed: bigint): Promise<void>;
+  /** Bytes a second that memory reads at best. */
+  readBandwidth?(): Promise<number>;
   close(): Promise<void>;
 }
 

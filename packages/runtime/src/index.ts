@@ -3,6 +3,7 @@ export * from "./errors.ts";
 export * from "./convert.ts";
 export * from "./safetensors.ts";
 export * from "./weights.ts";
+export * from "./random.ts";
 export * from "./tokenizer.ts";
 export * from "./cuda/libraries.ts";
 export * from "./cuda/driver.ts";

@@ -48,6 +48,8 @@ export interface Session extends AsyncDisposable {
   generate(request: GenerateRequest): Generation;
   /** Fills the KV cache with reproducible random rows. @throws MpkError (input): not on a GPU. */
   fillCache(seed: bigint): Promise<void>;
+  /** Bytes a second that memory reads at best, measured now. @throws MpkError: not on a GPU. */
+  readBandwidth(): Promise<number>;
   close(): Promise<void>;
 }
 
@@ -104,9 +106,14 @@ export function sessionOver(
     );
     await backend.fillCache(seed);
   };
+  const readBandwidth = async () => {
+    if (backend.readBandwidth !== undefined) return backend.readBandwidth();
+    throw inputError(`${backend.name} cannot measure its memory`, "open the model for measuring");
+  };
   const { kind, name } = backend;
   return {
-    device: { kind, name }, limits, eosIds, generate, fillCache, close, [Symbol.asyncDispose]: close,
+    device: { kind, name }, limits, eosIds, generate, fillCache, readBandwidth, close,
+    [Symbol.asyncDispose]: close,
   };
 }
 

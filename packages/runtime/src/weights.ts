@@ -11,6 +11,8 @@ export interface Weights {
   /** Bytes of all tensors. */
   readonly bytes: number;
   readonly names: readonly string[];
+  /** Of random weights, which a device may make itself; see random.ts. */
+  readonly random?: { readonly seed: bigint };
   has(name: string): boolean;
   /** @throws MpkError naming the tensor and what the checkpoint has instead. */
   tensor(name: string): StoredTensor;

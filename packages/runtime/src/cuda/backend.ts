@@ -1,5 +1,5 @@
 /** @file The CUDA backend: weights packed on the GPU, one cooperative launch per generation. */
-import { ControlWord, controlWords, type Manifest, Status } from "@mpk/cuda/manifest";
+import { ControlWord, controlWords, type Manifest, Status, type Tools } from "@mpk/cuda/manifest";
 import { turn, type DeviceBackend, type Finish, type Launch, type OnProgress } from "../backend.ts";
 import type { Summary } from "../backend.ts";
 import { noTokenError, runtimeError } from "../errors.ts";
@@ -16,12 +16,15 @@ import { findCompiler } from "./nvrtc.ts";
 import { checkWeights, packScratchBytes, packWeights } from "./pack.ts";
 import { encodeParams } from "./params.ts";
 import { allocateProfile, clearProfile, profileParams, type ProfileBuffers } from "./profile.ts";
+import { loadTools, type GpuTools } from "./tools.ts";
 import { watchdogError } from "./watchdog.ts";
 
 export interface CudaOptions {
   readonly source: string;
   readonly manifest: Manifest;
   readonly weights: Weights;
+  /** Makes random weights and cache rows on the GPU, and measures its read bandwidth. */
+  readonly tools?: Tools;
   readonly ordinal?: number;
   readonly watchdogNanos?: bigint;
   readonly onProgress?: OnProgress;
@@ -66,11 +69,19 @@ export async function openCuda(options: CudaOptions): Promise<DeviceBackend> {
     const cubin = await buildCubin(compiler, source, manifest.target, cacheFolder(env));
     onProgress?.({ stage: "compile", done: 1, total: 1 });
     if (cubin.notice !== null) options.onNotice?.(cubin.notice);
-    const resources = await load(device, cubin.bytes, options);
+    const stream = device.stream();
+    const tools = options.tools === undefined
+      ? null
+      : await loadTools(device, stream, options.tools, compiler, cacheFolder(env));
+    const resources = await load(device, stream, cubin.bytes, tools, options);
     return {
       kind: "cuda",
       name: device.info.name,
       run: (launch) => run(resources, launch),
+      ...(tools === null ? {} : {
+        fillCache: (seed) => tools.fillCache(resources.pointers.kv, manifest.memory.kvBytes, seed),
+        readBandwidth: tools.readBandwidth,
+      }),
       close: async () => device.close(),
     };
   } catch (error) {
@@ -88,11 +99,16 @@ function closeAfter(device: Device): void {
   }
 }
 
-async function load(device: Device, cubin: Uint8Array, options: CudaOptions): Promise<Resources> {
+async function load(
+  device: Device,
+  stream: Handle,
+  cubin: Uint8Array,
+  tools: GpuTools | null,
+  options: CudaOptions,
+): Promise<Resources> {
   const { manifest, weights, onProgress = () => undefined } = options;
   const { memory, limits, entries } = manifest;
   const [decode = 0n, pack = 0n] = device.load(cubin, [entries.decode, entries.pack]);
-  const stream = device.stream();
   const bytes: Record<MemoryName, number> = {
     stream: memory.streamBytes,
     resident: memory.residentBytes,
@@ -107,7 +123,7 @@ async function load(device: Device, cubin: Uint8Array, options: CudaOptions): Pr
     ([name, size]) => [name, device.alloc(size, `the ${name} buffer`)] as const,
   );
   const pointers = Object.fromEntries(allocated) as Record<MemoryName, DevicePointer>;
-  await packWeights(device, stream, manifest, weights, pack, pointers, onProgress);
+  await packWeights(device, stream, manifest, weights, pack, pointers, onProgress, tools);
   const control = device.allocHost(4 * controlWords);
   const pages = Int32Array.from({ length: memory.pages }, (_, page) => page);
   await uploadInts(device, stream, pages, pointers.pageTable);

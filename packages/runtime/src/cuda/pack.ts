@@ -3,8 +3,10 @@ import type { Manifest, PackEntry, TensorPart } from "@mpk/cuda/manifest";
 import { turn, type OnProgress } from "../backend.ts";
 import { requireWeightDType, storedBits, toBf16Words } from "../convert.ts";
 import { inputError } from "../errors.ts";
+import { spreadOf } from "../random.ts";
 import type { Weights } from "../weights.ts";
 import type { Device, DevicePointer, Handle, HostMemory } from "./device.ts";
+import type { GpuTools } from "./tools.ts";
 
 /** One of the two pinned pieces that uploads go through. */
 const pieceBytes = 16 * 2 ** 20;
@@ -75,15 +77,21 @@ export async function packWeights(
   pack: Handle,
   into: { readonly stream: DevicePointer; readonly resident: DevicePointer },
   onProgress: OnProgress,
+  tools: GpuTools | null,
 ): Promise<void> {
   const total = allParts(manifest).reduce((sum, part) => sum + partBytes(part), 0);
   let done = 0;
   const pieces = [pinned(device), pinned(device)] as const;
   const scratch = device.alloc(packScratchBytes(manifest), "packing the weights");
-  const upload = uploader(device, stream, weights, pieces, (bytes) => {
+  const onBytes = (bytes: number) => {
     done += bytes;
     onProgress({ stage: "load", done, total });
-  });
+  };
+  const host = uploader(device, stream, weights, pieces, onBytes);
+  const { random } = weights;
+  const upload = random === undefined || tools === null
+    ? host
+    : { ...host, tensor: randomTensor(tools, random.seed, onBytes) };
   try {
     for (const entry of manifest.resident) {
       await uploadParts(upload, entry.parts, into.resident + BigInt(entry.offsetBytes));
@@ -96,6 +104,21 @@ export async function packWeights(
     device.free(scratch);
     for (const { memory } of pieces) device.freeHost(memory);
   }
+}
+
+/** Makes a tensor where it is to lie. */
+function randomTensor(
+  tools: GpuTools,
+  seed: bigint,
+  onBytes: (bytes: number) => void,
+): Uploader["tensor"] {
+  return async (part, at) => {
+    const elements = part.rows * part.columns;
+    tools.random(at, elements, seed, part.tensor, spreadOf(part.columns));
+    onBytes(2 * elements);
+    await turn();
+    return 2 * elements;
+  };
 }
 
 async function uploadParts(upload: Uploader, parts: readonly TensorPart[], at: DevicePointer) {

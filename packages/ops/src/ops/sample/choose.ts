@@ -1,7 +1,7 @@
 /** @file How a token is chosen from logits, exactly, so that any device chooses the same. Pure. */
 import { noToken, type Sampling } from "@mpk/ir";
 import { argmaxRun } from "../../shared/rows.ts";
-import { philox } from "./philox.ts";
+import { philox } from "@mpk/ir";
 
 const f = Math.fround;
 /** ln 2 in two parts: the first has so few bits that its multiples up to 2^15 are exact. */

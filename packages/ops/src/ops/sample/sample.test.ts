@@ -1,6 +1,6 @@
 /** @file sample, by law and example: choices follow probabilities, and rest on the seed. */
-import { noToken, type Sampling } from "@mpk/ir";
-import { chooseToken, expWeight, philox } from "@mpk/ops/semantics";
+import { noToken, philox, type Sampling } from "@mpk/ir";
+import { chooseToken, expWeight } from "@mpk/ops/semantics";
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { f32, opOf, typed } from "../../../test/run.ts";
