@@ -1,70 +1,64 @@
-"""Writes a random bf16 checkpoint in Hugging Face form: make_random.py SHAPE DIR [--seed N].
+"""Writes a random bf16 checkpoint in Hugging Face form: make_random.py CONFIG|SHAPE DIR [--seed N].
 
-Needs torch and safetensors. Gains are near 1 and no bias is zero, so that a dropped one shows.
+The weights are those that `mpk bench` makes on the GPU from the same seed (random_weights.py). Needs
+torch, transformers (for the tensors' names and shapes) and safetensors.
 """
 import argparse
 import json
 import pathlib
 
 import torch
+from random_weights import make
 from safetensors.torch import save_file
 from shapes import SHAPES
+from transformers import AutoConfig, AutoModelForCausalLM
+
+SHARD_BYTES = 4 << 30
 
 
-def tensors(c: dict):
-    h, d = c["hidden_size"], c["head_dim"]
-    q, kv, f = c["num_attention_heads"] * d, c["num_key_value_heads"] * d, c["intermediate_size"]
-    yield "model.embed_tokens.weight", (c["vocab_size"], h)
-    for i in range(c["num_hidden_layers"]):
-        p = f"model.layers.{i}."
-        yield p + "input_layernorm.weight", (h,)
-        yield p + "post_attention_layernorm.weight", (h,)
-        yield p + "self_attn.q_proj.weight", (q, h)
-        yield p + "self_attn.k_proj.weight", (kv, h)
-        yield p + "self_attn.v_proj.weight", (kv, h)
-        yield p + "self_attn.o_proj.weight", (h, q)
-        if c["model_type"] == "qwen3":
-            yield p + "self_attn.q_norm.weight", (d,)
-            yield p + "self_attn.k_norm.weight", (d,)
-        yield p + "mlp.gate_proj.weight", (f, h)
-        yield p + "mlp.up_proj.weight", (f, h)
-        yield p + "mlp.down_proj.weight", (h, f)
-    yield "model.norm.weight", (h,)
-    if not c["tie_word_embeddings"]:
-        yield "lm_head.weight", (c["vocab_size"], h)
+def shapes_of(folder: pathlib.Path) -> dict:
+    """Names and shapes as transformers saves them: tied tensors once."""
+    config = AutoConfig.from_pretrained(folder)
+    with torch.device("meta"):
+        model = AutoModelForCausalLM.from_config(config)
+    shapes = {name: tuple(p.shape) for name, p in model.named_parameters()}
+    if config.tie_word_embeddings:
+        shapes.pop("lm_head.weight", None)
+    return shapes
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("shape", choices=SHAPES)
+    parser.add_argument("config", help="a config.json, a folder with one, or one of: " +
+                        ", ".join(SHAPES))
     parser.add_argument("dir", type=pathlib.Path)
     parser.add_argument("--seed", type=int, default=1)
     args = parser.parse_args()
-    config = SHAPES[args.shape]
+    path = pathlib.Path(args.config)
+    if path.is_dir():
+        path /= "config.json"
+    text = path.read_text() if path.exists() else json.dumps(SHAPES[args.config], indent=1)
     args.dir.mkdir(parents=True, exist_ok=True)
-    (args.dir / "config.json").write_text(json.dumps(config, indent=2))
+    (args.dir / "config.json").write_text(text)
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    generator = torch.Generator(device).manual_seed(args.seed)
     index, shard, shard_bytes, number = {}, {}, 0, 1
 
     def flush() -> None:
         nonlocal shard, shard_bytes, number
         if shard:
-            save_file(shard, args.dir / f"model-{number:05d}.safetensors", {"format": "pt"})
-            index.update({name: f"model-{number:05d}.safetensors" for name in shard})
+            name = f"model-{number:05d}.safetensors"
+            save_file(shard, args.dir / name, {"format": "pt"})
+            index.update({tensor: name for tensor in shard})
             shard, shard_bytes, number = {}, 0, number + 1
 
-    for name, size in tensors(config):
-        t = torch.randn(size, generator=generator, device=device, dtype=torch.float32)
-        t = 1 + 0.1 * t if len(size) == 1 else t * size[1] ** -0.5
-        shard[name] = t.to(torch.bfloat16).cpu()
-        shard_bytes += 2 * t.numel()
-        if shard_bytes > 4 << 30:
+    for name, shape in shapes_of(args.dir).items():
+        shard[name] = make(torch, name, shape, args.seed, device).cpu()
+        shard_bytes += 2 * shard[name].numel()
+        if shard_bytes > SHARD_BYTES:
             flush()
     flush()
-    total = {"total_size": 0}
     (args.dir / "model.safetensors.index.json").write_text(
-        json.dumps({"metadata": total, "weight_map": index}))
+        json.dumps({"metadata": {"total_size": 0}, "weight_map": index}))
 
 
 if __name__ == "__main__":

@@ -6,3 +6,5 @@ export type { Family, FamilyDefaults, FamilyTraits } from "./family.ts";
 export { buildModel, modelFromConfig } from "./model.ts";
 export type { ModelLimits } from "./model.ts";
 export type { RopeConfig } from "./rope.ts";
+export { knownShapes, tokenBytes } from "./shapes.ts";
+export type { KnownShape, TokenBytes } from "./shapes.ts";
