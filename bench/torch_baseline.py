@@ -19,6 +19,9 @@ def load(checkpoint: str) -> dict:
     weights = {}
     for path in sorted(glob.glob(f"{checkpoint}/*.safetensors")):
         weights.update(load_file(path, device="cuda"))
+    biases = [name for name in weights if name.endswith(".bias")]
+    if biases:
+        raise SystemExit(f"models with biases are not covered: {biases[0]}")
     return weights
 
 
@@ -103,6 +106,8 @@ def main() -> None:
     parser.add_argument("--slots", type=int, default=256)
     args = parser.parse_args()
     config = json.load(open(f"{args.checkpoint}/config.json"))
+    config.setdefault("num_key_value_heads", config["num_attention_heads"])
+    config.setdefault("head_dim", config["hidden_size"] // config["num_attention_heads"])
     with torch.no_grad():
         bandwidth = read_bandwidth()
         torch.cuda.empty_cache()

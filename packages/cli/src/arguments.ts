@@ -14,6 +14,12 @@ export function wholeFrom(least: number): (text: string) => number {
   };
 }
 
+/** Whole numbers from `least` up: `64,4096`. */
+export function numbers(least: number): (text: string) => readonly number[] {
+  const one = wholeFrom(least);
+  return (text) => text.split(",").map((part) => one(part.trim()));
+}
+
 /** A finite number from `least` to `most`. */
 export function numberBetween(least: number, most: number): (text: string) => number {
   return (text) => {

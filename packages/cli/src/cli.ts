@@ -1,9 +1,11 @@
 /** @file The mpk command line: parses arguments, runs one command, gives the exit code. */
 import { Command, CommanderError } from "commander";
+import { benchCommand } from "./commands/bench.ts";
 import { compileCommand } from "./commands/compile.ts";
 import { demoCommand } from "./commands/demo.ts";
 import { doctorCommand } from "./commands/doctor.ts";
 import { inspectCommand } from "./commands/inspect.ts";
+import { profileCommand } from "./commands/profile.ts";
 import { runCommand } from "./commands/run.ts";
 import { verifyCommand } from "./commands/verify.ts";
 import { exitCodes, exitCodesHelp } from "./codes.ts";
@@ -29,6 +31,8 @@ export async function runCli(args: readonly string[], io: Io): Promise<number> {
   compileCommand(program, io);
   verifyCommand(program, io, setExit);
   inspectCommand(program, io);
+  benchCommand(program, io, setExit);
+  profileCommand(program, io);
   doctorCommand(program, io);
   demoCommand(program, io, setExit);
   try {

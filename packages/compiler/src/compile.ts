@@ -5,7 +5,7 @@ import type { ModelLimits } from "@mpk/models";
 import { bodyTable, mostStepTokens, scheduleTable, semanticsTable } from "@mpk/ops";
 import { inputError, MpkError, runtimeError, turn, type OnProgress } from "@mpk/runtime";
 import { plan as makePlan, verify } from "@mpk/schedule";
-import type { Machine, Plan, VerifyReport } from "@mpk/schedule";
+import type { Machine, Plan, PlanOptions, VerifyReport } from "@mpk/schedule";
 import { loadModel, type LoadedModel, type ModelSource } from "./load.ts";
 import { defaultTarget, machineOf } from "./machine.ts";
 import { checkDeviceMemory, reportOf, type Report } from "./report.ts";
@@ -23,6 +23,8 @@ export interface CompileOptions {
   readonly maxTokens?: number;
   /** The kernel keeps the times of its instructions; default: it does not. */
   readonly profile?: boolean;
+  /** The planner's choices; default: its own. */
+  readonly plan?: PlanOptions;
   readonly onProgress?: OnProgress;
 }
 
@@ -98,7 +100,7 @@ export async function planModel(
   const machine = options.machine ?? machineOf(options.target ?? defaultTarget, options.sms);
   const model = await timed("load", () => loadModel(source, limitsOf(options)));
   const program = await timed("passes", () => runPasses(model.program, semanticsTable));
-  const plan = await timed("plan", () => makePlan(program, scheduleTable, machine));
+  const plan = await timed("plan", () => makePlan(program, scheduleTable, machine, options.plan));
   checkDeviceMemory(plan);
   return { model, plan, millis };
 }

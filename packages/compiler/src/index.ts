@@ -8,5 +8,7 @@ export * from "./load.ts";
 export * from "./machine.ts";
 export * from "./open.ts";
 export * from "./report.ts";
+export * from "./bench/index.ts";
+export * from "./profile/index.ts";
 export type { Plan, VerifyReport, LawReport, Violation } from "@mpk/schedule";
 export { saveCounterexample, savePlan } from "@mpk/schedule";

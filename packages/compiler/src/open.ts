@@ -1,5 +1,5 @@
 /** @file open(): a checkpoint compiled, loaded and ready for prompts, on what device there is. */
-import { emulatorFiles } from "@mpk/cuda";
+import { emitTools, emulatorFiles } from "@mpk/cuda";
 import type { Precision } from "@mpk/ir";
 import { scheduleTable } from "@mpk/ops";
 import {
@@ -11,6 +11,7 @@ import {
   openTokenizer,
   openVirtual,
   openWeights,
+  randomWeights,
   sessionOver,
   type DeviceBackend,
   type Environment,
@@ -24,6 +25,7 @@ import {
 import { virtual } from "@mpk/schedule";
 import { compile, type Compiled, type CompileOptions } from "./compile.ts";
 import { diagnose } from "./doctor.ts";
+import type { ModelSource } from "./load.ts";
 import { checkSms, defaultTarget, machineOf, machineOfDevice } from "./machine.ts";
 
 export type DeviceChoice = "auto" | "cuda" | "emulated" | "virtual";
@@ -51,6 +53,10 @@ export interface OpenOptions extends CompileOptions {
   readonly onNotice?: (notice: string) => void;
   readonly env?: Environment;
   readonly native?: Native;
+  /** Where there is no checkpoint: random weights of this seed. Default: a checkpoint is needed. */
+  readonly randomSeed?: bigint;
+  /** On a GPU, also load what measuring needs: random values made there, a read probe. */
+  readonly measure?: boolean;
 }
 
 /** What a text generation takes; `prompt` in place of its ids. */
@@ -97,18 +103,12 @@ function checkLeftOver(compiled: Compiled, weights: Weights): void {
  * Compiles a checkpoint and puts it on a device.
  * @throws MpkError naming what is wrong with checkpoint, machine or options.
  */
-export async function open(checkpoint: string, options: OpenOptions = {}): Promise<Opened> {
+export async function open(source: ModelSource, options: OpenOptions = {}): Promise<Opened> {
   const device = await chooseDevice(options);
-  const compiled = await compile(checkpoint, await compileFor(device, options));
-  if (compiled.checkpoint === null) {
-    throw inputError(
-      `${checkpoint} is not a checkpoint folder, so there are no weights to run with`,
-      "name a folder with config.json and model.safetensors",
-    );
-  }
-  const tokenizer = openTokenizer(compiled.checkpoint);
-  const weights = await openWeights(compiled.checkpoint);
-  checkLeftOver(compiled, weights);
+  const compiled = await compile(source, await compileFor(device, options));
+  const name = typeof source === "string" ? source : source.name;
+  const tokenizer = compiled.checkpoint === null ? null : openTokenizer(compiled.checkpoint);
+  const weights = await weightsOf(compiled, name, options.randomSeed);
   const session = await openSession(compiled, weights, device, options).catch((error: unknown) => {
     weights.close();
     throw error;
@@ -120,10 +120,27 @@ export async function open(checkpoint: string, options: OpenOptions = {}): Promi
     compiled,
     session,
     tokenizer,
-    text: (prompt, request) => textOf(session, tokenizer, checkpoint, prompt, request ?? {}),
+    text: (prompt, request) => textOf(session, tokenizer, name, prompt, request ?? {}),
     close,
     [Symbol.asyncDispose]: close,
   };
+}
+
+async function weightsOf(
+  compiled: Compiled,
+  name: string,
+  randomSeed: bigint | undefined,
+): Promise<Weights> {
+  if (compiled.checkpoint !== null) {
+    const weights = await openWeights(compiled.checkpoint);
+    checkLeftOver(compiled, weights);
+    return weights;
+  }
+  if (randomSeed !== undefined) return randomWeights(compiled.plan.program, randomSeed);
+  throw inputError(
+    `${name} is not a checkpoint folder, so there are no weights to run with`,
+    "name a folder with config.json and model.safetensors",
+  );
 }
 
 async function chooseDevice(options: OpenOptions): Promise<Device> {
@@ -206,6 +223,9 @@ async function openGpu(
   return openCuda({
     ...kernelOf(compiled, weights, options),
     ...(onNotice === undefined ? {} : { onNotice }),
+    ...(options.measure === true && compiled.manifest !== null
+      ? { tools: emitTools(compiled.manifest.target) }
+      : {}),
     ...(ordinal === undefined ? {} : { ordinal }),
     ...(native === undefined ? {} : { native }),
   });

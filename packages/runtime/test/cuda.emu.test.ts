@@ -1,5 +1,7 @@
 /** @file The CUDA backend through the real C ABI, against a driver of host memory. */
+import type { TensorPart, Tools } from "@mpk/cuda/manifest";
 import { afterAll, beforeAll, expect, test } from "vitest";
+import { tensorWord } from "../src/random.ts";
 import { fakeGpu, firstToken, manifest, part, read, vocab, type FakeGpu } from "./fake-gpu.ts";
 
 let gpu: FakeGpu;
@@ -112,6 +114,31 @@ test("a profile of the steps asked for comes back, and only then", async () => {
     category: "input", message: "the kernel was compiled without a profile",
   });
   await without.close();
+});
+
+test("random weights are made on the device, and memory is probed", async () => {
+  const before = gpu.held();
+  const tools: Tools = {
+    source: "tools", target: "sm_90a",
+    entries: { random: "mpk_random", probe: "mpk_read_probe" },
+    probe: { chunkBytes: 8192, sharedBytes: 50_000, threads: 32 },
+  };
+  const session = await gpu.open(manifest, { random: { seed: 0x0123_4567_89ab_cdefn }, tools });
+  // The fake kernel's own values, of what it was given.
+  const words = ({ tensor, rows, columns }: TensorPart) => {
+    const word = (tensorWord(tensor) ^ 0x89ab_cdef ^ 0x0123_4567) >>> 0;
+    const elements = Uint16Array.from({ length: rows * columns }, (_, i) => word + i);
+    return new Uint8Array(elements.buffer);
+  };
+  const first = firstToken([1], words);
+  expect(await read(session.generate({ promptIds: [1], maxTokens: 1 }))).toEqual([first]);
+  await session.fillCache(1n);
+  const probed = await session.readBandwidth();
+  // What was free of 1 GiB, read in 2.5 ms by the fake's clock.
+  expect(probed).toBeGreaterThan(0.3e12);
+  expect(probed).toBeLessThan(0.5e12);
+  await session.close();
+  expect(gpu.held()).toEqual(before);
 });
 
 test("a generation may start behind rows that the cache has", async () => {

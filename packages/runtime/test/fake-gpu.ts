@@ -5,12 +5,13 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import {
   ControlWord, type Manifest, paramsAsC, profiledParams, profileWords, Status, type TensorPart,
+  type Tools,
 } from "@mpk/cuda/manifest";
 import { findHostCompiler } from "../../../scripts/tiers.ts";
 import { openCuda } from "../src/cuda/backend.ts";
 import { loadNative, type CValue } from "../src/native.ts";
 import { sessionOver, type Session } from "../src/session.ts";
-import { openWeights } from "../src/weights.ts";
+import { openWeights, type Weights } from "../src/weights.ts";
 import { writeSafetensors } from "./build.ts";
 
 export const vocab = 1000;
@@ -55,18 +56,19 @@ const bytesOf = ({ rows, columns }: TensorPart, seed: number) =>
 const content = {
   gain: bytesOf(gain, 3), up: bytesOf(up, 5), gate: bytesOf(gate, 7), down: bytesOf(down, 11),
 };
+const stored = ({ tensor }: TensorPart) => content[tensor as keyof typeof content];
 
 /** The first token: everything the kernel was given, by the same sums. */
-export function firstToken(promptIds: readonly number[]): number {
+export function firstToken(promptIds: readonly number[], of = stored): number {
   const stream = new Uint8Array(512).fill(0xee);
   const view = new DataView(stream.buffer);
-  const merged = Uint8Array.from([...content.down, ...content.up]);
-  const [first, second] = [(sum(content.up) + sum(content.gate)) >>> 0, sum(merged)];
+  const merged = Uint8Array.from([...of(down), ...of(up)]);
+  const [first, second] = [(sum(of(up)) + sum(of(gate))) >>> 0, sum(merged)];
   [[0, first + 1], [1, second + 2], [3, second + 4]].forEach(([at = 0, value = 0]) =>
     view.setUint32(128 * at, value >>> 0, true),
   );
   const prompt = new Uint8Array(Int32Array.from(promptIds).buffer);
-  return ((sum(content.gain) + sum(stream) + sum(prompt)) >>> 0) % vocab;
+  return ((sum(of(gain)) + sum(stream) + sum(prompt)) >>> 0) % vocab;
 }
 
 const constants = () => ({
@@ -120,6 +122,10 @@ export interface Fault {
   readonly sticky: boolean;
 }
 
+interface Measuring extends Pick<Weights, "random"> {
+  readonly tools?: Tools;
+}
+
 export interface FakeGpu {
   readonly dir: string;
   readonly env: Readonly<Record<string, string>>;
@@ -133,7 +139,8 @@ export interface FakeGpu {
   calls(): Readonly<Record<string, number>>;
   /** Gives back a context whose release was made to fail. */
   releaseContext(): void;
-  open(kernel?: Manifest): Promise<Session>;
+  /** `more`: random weights in place of the checkpoint's, and the measuring kernels. */
+  open(kernel?: Manifest, more?: Measuring): Promise<Session>;
   close(): void;
 }
 
@@ -162,7 +169,7 @@ export async function fakeGpu(): Promise<FakeGpu> {
   chmodSync(join(dir, "bin", "nvcc"), 0o755);
   const tensors = [gain, up, gate, down].map(({ tensor, rows, columns }) => {
     const shape = columns === 1 ? [rows] : [rows, columns];
-    const bytes = content[tensor as keyof typeof content];
+    const bytes = stored({ tensor, rows, columns });
     return [tensor, { dtype: "BF16", shape, bytes }] as const;
   });
   const file = writeSafetensors(join(dir, "model.safetensors"), Object.fromEntries(tensors));
@@ -192,10 +199,12 @@ export async function fakeGpu(): Promise<FakeGpu> {
       return Object.fromEntries(pairs.map(([name = "", n]) => [name, Number(n)]));
     },
     releaseContext: () => void release(0),
-    async open(kernel = manifest) {
+    async open(kernel = manifest, { tools, ...random } = {}) {
       setMode(0);
-      const source = "// not compiled here";
-      const backend = await openCuda({ source, manifest: kernel, weights, env });
+      const backend = await openCuda({
+        source: "// not compiled here", manifest: kernel, weights: { ...weights, ...random }, env,
+        ...(tools === undefined ? {} : { tools }),
+      });
       return sessionOver(backend, { vocab, maxContext: manifest.limits.maxContext }, []);
     },
     close() {

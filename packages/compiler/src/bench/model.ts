@@ -1,0 +1,48 @@
+/** @file What is to be measured: a checkpoint, a config.json, or a public shape by its name. */
+import { existsSync, readFileSync, statSync } from "node:fs";
+import { join } from "node:path";
+import { buildModel, knownShapes, readConfig, type ModelConfig, type ModelLimits } from "@mpk/models";
+import { inputError, messageOf } from "@mpk/runtime";
+import type { ModelSource } from "../load.ts";
+
+export interface MeasuredModel {
+  /** As people write it. */
+  readonly title: string;
+  readonly config: ModelConfig;
+  /** Contents of the config.json. */
+  readonly json: unknown;
+  /** Folder with weights; null: they are made at random. */
+  readonly checkpoint: string | null;
+  /** What to compile and open, for these limits. */
+  source(limits: ModelLimits): ModelSource;
+}
+
+/** @throws MpkError (input) naming the file, with the shapes that are known by name. */
+export function measuredModel(name: string): MeasuredModel {
+  const shapes = knownShapes();
+  const known = Object.hasOwn(shapes, name) ? shapes[name] : undefined;
+  if (known !== undefined) return fromConfig(known.title, known.config, null);
+  if (!existsSync(name)) {
+    throw inputError(
+      `${name}: no such file or directory, and no shape known by this name`,
+      `name a checkpoint folder, a config.json, or one of ${Object.keys(shapes).join(", ")}`,
+    );
+  }
+  const folder = statSync(name).isDirectory();
+  const path = folder ? join(name, "config.json") : name;
+  const title = name.replace(/\/+$/, "").replace(/\/config\.json$/, "").split("/").at(-1) ?? name;
+  try {
+    return fromConfig(title, JSON.parse(readFileSync(path, "utf8")), folder ? name : null);
+  } catch (error) {
+    const text = messageOf(error).replace(/^config\.json: /, "");
+    throw inputError(`${path}: ${text}`, "give a Hugging Face config.json", error);
+  }
+}
+
+function fromConfig(title: string, json: unknown, checkpoint: string | null): MeasuredModel {
+  const config = readConfig(json);
+  return {
+    title, config, json, checkpoint,
+    source: (limits) => checkpoint ?? buildModel(config, limits),
+  };
+}

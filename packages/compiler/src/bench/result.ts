@@ -1,0 +1,120 @@
+/** @file What a benchmark found, as JSON; what was not measured says why. Pure. */
+import { inputError } from "@mpk/runtime";
+import type { Spread } from "./statistics.ts";
+
+/** In place of a value: why there is none. */
+export interface NotMeasured {
+  readonly notMeasured: string;
+}
+
+export const notMeasured = (why: string): NotMeasured => ({ notMeasured: why });
+
+export function isMeasured<T extends object>(value: T | NotMeasured): value is T {
+  return !("notMeasured" in value);
+}
+
+/** Logits held to transformers in float32, on the same weights and tokens; see bench/fidelity.py. */
+export interface Fidelity {
+  /** Relative L2 error, over that of transformers' own bf16 run. */
+  readonly ratio: number;
+  /** Tokens that differ although float32's gap is larger than twice the largest error. */
+  readonly wrong: number;
+  readonly mustAgree: number;
+  readonly passed: boolean;
+}
+
+/** The same step by PyTorch in one CUDA graph; see bench/torch_baseline.py. */
+export interface TorchBaseline {
+  readonly msPerToken: number;
+  readonly torch: string;
+}
+
+/** A model at one context and one number of tokens a step. */
+export interface BenchResult {
+  /** As people write it. */
+  readonly model: string;
+  /** Tokens before the first measured one. */
+  readonly context: number;
+  readonly tokensPerStep: number;
+  /** Bytes a step must read: from config.json, whatever the plan streams. */
+  readonly weightBytes: number;
+  readonly cacheBytes: number;
+  /** The larger of what the machine is known to read (H200: 4.6 TB/s) and the run's own probe. */
+  readonly limitBytesPerSecond: number;
+  readonly probeBytesPerSecond: number | null;
+  readonly floorMs: number;
+  /** Of a step. Where a value is null, the run did not keep it. */
+  readonly ms: { readonly [K in keyof Spread]: Spread[K] | null } & { readonly p50: number };
+  readonly eventMs: number | null;
+  readonly firstTokenMs: number | null;
+  readonly promptStep: { readonly tokens: number; readonly ms: number } | null;
+  readonly reruns: number;
+  /** Of those, how many gave the first run's tokens. */
+  readonly rerunsEqual: number;
+  readonly fidelity: Fidelity | NotMeasured;
+  readonly torch: TorchBaseline | NotMeasured;
+}
+
+export interface BenchFile {
+  readonly format: "mpk-bench";
+  readonly version: 1;
+  readonly machine: string;
+  /** Of the repository, where known. */
+  readonly commit: string | null;
+  readonly command: string;
+  readonly results: readonly BenchResult[];
+}
+
+/** The limit of a device: the best known of its kind or what it just read, whichever is more. */
+export const limitOf = (known: number, probed: number | null): number =>
+  Math.max(known, probed ?? 0);
+
+/** Share of the limit that was reached. */
+export const shareOfLimit = ({ floorMs, ms }: BenchResult): number => floorMs / ms.p50;
+
+const isRecord = (value: unknown): value is Record<string, unknown> =>
+  typeof value === "object" && value !== null && !Array.isArray(value);
+
+/** Field paths that drawing and tables read, by type. */
+const needed = {
+  string: ["model"],
+  number: [
+    "context", "tokensPerStep", "weightBytes", "cacheBytes", "limitBytesPerSecond", "floorMs",
+    "reruns", "rerunsEqual",
+  ],
+  object: ["ms", "fidelity", "torch"],
+} as const;
+
+/**
+ * Parses a results file as untrusted input.
+ * @throws MpkError (input) naming file and field.
+ */
+export function readBenchFile(path: string, text: string): BenchFile {
+  const fail = (what: string): never => {
+    throw inputError(`${path}: ${what}`, "give a file that `mpk bench --out` wrote");
+  };
+  const parsed = parse(text);
+  if (!isRecord(parsed) || parsed["format"] !== "mpk-bench") return fail("is no benchmark result");
+  if (parsed["version"] !== 1) return fail(`has version ${String(parsed["version"])}, expected 1`);
+  const { results } = parsed;
+  if (!Array.isArray(results) || results.length === 0) return fail("holds no results");
+  results.forEach((result: unknown, i) => {
+    if (!isRecord(result)) return fail(`results[${i}] is no object`);
+    for (const [type, fields] of Object.entries(needed)) for (const field of fields) {
+      const value = result[field];
+      const good = type === "object" ? isRecord(value) : typeof value === type;
+      if (!good) fail(`results[${i}].${field} is ${JSON.stringify(value)}, expected a ${type}`);
+    }
+    const p50 = isRecord(result["ms"]) ? result["ms"]["p50"] : undefined;
+    if (!(typeof p50 === "number" && p50 > 0)) fail(`results[${i}].ms.p50 is ${String(p50)}`);
+  });
+  return parsed as unknown as BenchFile;
+}
+
+function parse(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return null;
+  }
+}

@@ -1,0 +1,266 @@
+/** @file Benchmarks: statistics by law, measuring against a GPU that keeps known times. */
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { knownShapes, readConfig, tokenBytes } from "@mpk/models";
+import fc from "fast-check";
+import { afterAll, describe, expect, test } from "vitest";
+import {
+  chartOf, findPython, isMeasured, limitOf, markdownTable, measureBeside, measureDecode,
+  measurePromptSteps, measuredModel, notMeasured, quantile, readBenchFile, replacePart, resultText,
+  spreadOfTimes, stepMillis, type BenchFile, type BenchResult,
+} from "../../src/bench/index.ts";
+import { fakeGpu } from "./fake.ts";
+
+const dir = mkdtempSync(join(tmpdir(), "mpk-bench-test-"));
+afterAll(() => rmSync(dir, { recursive: true, force: true }));
+
+const result: BenchResult = {
+  model: "Some <model>", context: 64, tokensPerStep: 1, weightBytes: 2e9, cacheBytes: 1e6,
+  limitBytesPerSecond: 4.6e12, probeBytesPerSecond: 4.5e12, floorMs: 0.435,
+  ms: { p50: 0.5, p99: 0.51, worst: 0.6, fastest: 0.49, count: 1000 }, eventMs: 0.502,
+  firstTokenMs: 3.25, promptStep: { tokens: 8, ms: 1.5 }, reruns: 20, rerunsEqual: 20,
+  fidelity: { ratio: 0.5, wrong: 0, mustAgree: 90, passed: true },
+  torch: { msPerToken: 1.25, torch: "2" },
+};
+const fileOf = (...results: BenchResult[]): BenchFile => ({
+  format: "mpk-bench", version: 1, machine: "GPU (1 SM)", commit: null, command: "", results,
+});
+
+describe("statistics", () => {
+  const times = fc.array(fc.double({ min: 0, max: 1e6, noNaN: true }), { minLength: 1 });
+
+  test("a quantile is one of the numbers, and so many do not exceed it", () => {
+    fc.assert(
+      fc.property(times, fc.double({ min: 0, max: 1, noNaN: true }), (list, share) => {
+        const sorted = list.toSorted((a, b) => a - b);
+        const found = quantile(sorted, share);
+        expect(sorted).toContain(found);
+        const below = sorted.filter((each) => each <= found).length;
+        const under = sorted.filter((each) => each < found).length;
+        expect(below).toBeGreaterThanOrEqual(share * sorted.length - 1e-9);
+        expect(under).toBeLessThan(Math.max(1, share * sorted.length));
+        const { fastest, p50, p99, worst, count } = spreadOfTimes(list);
+        expect([fastest, p50, p99, worst]).toEqual([fastest, p50, p99, worst].toSorted((a, b) => a - b));
+        expect([fastest, worst, count]).toEqual([sorted[0], sorted.at(-1), list.length]);
+      }),
+    );
+  });
+
+  test("steps and the first token make the launch", () => {
+    const steps = fc.array(fc.integer({ min: 1, max: 1e7 }), { minLength: 1, maxLength: 40 });
+    fc.assert(
+      fc.property(steps, fc.nat(1e6), fc.nat(39), (nanos, before, prompt) => {
+        const promptSteps = 1 + (prompt % nanos.length);
+        let at = 10n ** 15n;
+        const stampNanos = nanos.map((step) => (at += BigInt(step)));
+        const millis = (before + nanos.reduce((a, b) => a + b, 0)) / 1e6;
+        const found = stepMillis({ stampNanos, millis, promptSteps });
+        expect(found.tokens).toHaveLength(nanos.length - promptSteps);
+        expect(found.prompt).toHaveLength(promptSteps - 1);
+        const whole = found.firstToken + found.tokens.reduce((a, b) => a + b, 0);
+        expect(whole).toBeCloseTo(millis, 6);
+        nanos.slice(promptSteps).forEach((step, i) => expect(found.tokens[i]).toBeCloseTo(step / 1e6, 9));
+      }),
+    );
+  });
+});
+
+describe("measuring", () => {
+  test("one-token steps of all launches but the first count", async () => {
+    // 8 prompt steps of 2 ms, then tokens of 1 ms, a tenth slower every tenth; the first run cold.
+    const { session, launches, cacheFills } = fakeGpu({
+      stepNanos: (run, step) => (run === 0 ? 9e6 : step < 8 ? 2e6 : step % 10 === 0 ? 1.1e6 : 1e6),
+      launchNanos: 50_000,
+    });
+    const found = await measureDecode(session, { context: 64, tokens: 101, reruns: 5, promptChunk: 8 });
+    expect(found).toMatchObject({
+      ms: { p50: 1, p99: 1.1, worst: 1.1, fastest: 1, count: 500 },
+      promptStepMs: 2, reruns: 5, rerunsEqual: 5, read: true,
+    });
+    expect(found.firstTokenMs).toBeCloseTo(16.05, 9);
+    expect(found.eventMs).toBeCloseTo(1.0105, 9);
+    expect(launches).toHaveLength(6);
+    expect(launches[0]).toMatchObject({ startPosition: 0, maxTokens: 101, eosIds: [] });
+    expect(launches[0]?.promptIds).toHaveLength(64);
+    expect(cacheFills()).toBe(0);
+  });
+
+  test("a long context is random rows; other tokens are told", async () => {
+    const { session, launches, cacheFills } = fakeGpu({
+      stepNanos: () => 1e6, token: (run, i) => (run === 3 && i === 7 ? 1 : i),
+    });
+    const asked = { context: 4096, tokens: 20, reruns: 4, promptChunk: 8 };
+    expect(await measureDecode(session, asked)).toMatchObject({
+      reruns: 4, rerunsEqual: 3, read: false,
+    });
+    expect(launches[0]).toMatchObject({ startPosition: 4088 });
+    expect(launches[0]?.promptIds).toHaveLength(8);
+    expect(cacheFills()).toBe(1);
+  });
+
+  test("steps of several tokens are those of a prompt", async () => {
+    const { session, launches } = fakeGpu({ stepNanos: () => 3e6, promptChunk: 16 });
+    const found = await measurePromptSteps(session, 0, 16, 3);
+    expect(found).toMatchObject({ ms: { p50: 3, count: 48 }, rerunsEqual: 3 });
+    expect(launches[0]?.promptIds).toHaveLength(16 * 17);
+  });
+
+  test("a device that keeps no times is refused, not taken for fast", async () => {
+    const { session } = fakeGpu({ stepNanos: () => 1e6 });
+    const silent = {
+      ...session,
+      generate: (request: Parameters<typeof session.generate>[0]) =>
+        session.generate({ ...request, stamps: false }),
+    };
+    const asked = { context: 8, tokens: 4, reruns: 1, promptChunk: 8 };
+    await expect(measureDecode(silent, asked)).rejects.toThrow(/kept 0 step times, expected 3/);
+  });
+});
+
+describe("the limit", () => {
+  test("is of the bytes that config.json calls for", () => {
+    // Those of docs/performance.md, by bench/shapes.py.
+    const expected: Readonly<Record<string, number>> = {
+      "llama-3.2-1b": 2_471_493_632, "qwen3-0.6b": 1_191_968_768, "qwen3-8b": 15_136_194_560,
+    };
+    for (const [name, bytes] of Object.entries(expected)) {
+      const config = readConfig(knownShapes()[name]?.config);
+      expect(tokenBytes(config, 0)).toEqual({ weights: bytes, cache: 0 });
+    }
+    const qwen = readConfig(knownShapes()["qwen3-8b"]?.config);
+    expect(tokenBytes(qwen, 4096).cache).toBe(4096 * 36 * 2 * 8 * 128 * 2);
+    expect(limitOf(4.6e12, 4.4e12)).toBe(4.6e12);
+    expect(limitOf(4.6e12, 4.7e12)).toBe(4.7e12);
+    expect(limitOf(1e12, null)).toBe(1e12);
+  });
+
+  test("every known shape is a model; a window bounds the cache that is read", () => {
+    for (const name of Object.keys(knownShapes())) {
+      expect(measuredModel(name).config.layers).toBeGreaterThan(15);
+    }
+    const mistral = readConfig({
+      architectures: ["MistralForCausalLM"], vocab_size: 100, hidden_size: 64,
+      intermediate_size: 96, num_hidden_layers: 2, num_attention_heads: 2, num_key_value_heads: 1,
+      head_dim: 32, sliding_window: 16,
+    });
+    expect(tokenBytes(mistral, 1000).cache).toBe(2 * 15 * 2 * 32 * 2);
+  });
+});
+
+describe("results", () => {
+  test("a file comes back as it was; what is wrong is named", () => {
+    const text = JSON.stringify(fileOf(result));
+    expect(readBenchFile("r.json", text)).toEqual(fileOf(result));
+    const broken = (change: object) => () =>
+      readBenchFile("r.json", JSON.stringify({ ...fileOf(result), ...change }));
+    expect(() => readBenchFile("r.json", "{")).toThrow("r.json: is no benchmark result");
+    expect(broken({ version: 2 })).toThrow("has version 2, expected 1");
+    expect(broken({ results: [] })).toThrow("holds no results");
+    expect(broken({ results: [{ ...result, floorMs: "x" }] })).toThrow(
+      'results[0].floorMs is "x", expected a number',
+    );
+    expect(broken({ results: [result, { ...result, ms: {} }] })).toThrow("results[1].ms.p50");
+  });
+
+  test("text, table and picture say what was not measured", () => {
+    const bare: BenchResult = {
+      ...result, fidelity: notMeasured("python3 lacks torch"), torch: notMeasured("no"),
+      ms: { p50: 0.5, p99: null, worst: null, fastest: null, count: null },
+    };
+    expect(resultText(result)).toMatch(/of the limit +87 %/);
+    expect(resultText(bare)).toContain("fidelity       not measured: python3 lacks torch");
+    expect(markdownTable(fileOf(bare))).toMatch(/\| – \| 0.502 \| 87 % \| not measured \|/);
+    expect(chartOf("t", [bare])).not.toContain("PyTorch");
+    const failed = { ratio: 2, wrong: 1, mustAgree: 9, passed: false };
+    expect(resultText({ ...result, fidelity: failed })).toContain("FAILED");
+  });
+
+  test("the picture is well formed, whatever the names and numbers", () => {
+    const anyResult = fc.record({
+      model: fc.string({ unit: "grapheme" }), floorMs: fc.double({ min: 1e-3, max: 1e3, noNaN: true }),
+      p50: fc.double({ min: 1e-3, max: 1e4, noNaN: true }), context: fc.nat(99_999),
+    }).map(({ model, floorMs, p50, context }) => ({
+      ...result, model, floorMs, context, ms: { ...result.ms, p50 },
+    }));
+    fc.assert(
+      fc.property(fc.array(anyResult, { minLength: 1, maxLength: 6 }), (results) => {
+        const svg = chartOf("a & b", results);
+        expect(svg).not.toMatch(/NaN|undefined|Infinity/);
+        // Tags close in order; attributes hold no markup.
+        const open: string[] = [];
+        for (const [, close, name, self] of svg.matchAll(/<(\/?)([a-z]+)[^<>]*?(\/?)>/g)) {
+          if (close) expect(open.pop()).toBe(name);
+          else if (!self) open.push(name ?? "");
+        }
+        expect(open).toEqual([]);
+        for (const [, x, width] of svg.matchAll(/<rect [^>]*x="([\d.]+)"[^>]*width="([\d.]+)"/g)) {
+          expect(Number(x) + Number(width)).toBeLessThanOrEqual(720);
+        }
+        expect(svg.match(/<rect /g)).toHaveLength(2 * results.length);
+      }),
+      { numRuns: 15 },
+    );
+  });
+
+  test("a part of a page is replaced, and only between one pair of markers", () => {
+    const page = "a\n<!-- begin x -->\nold\n<!-- end x -->\nb\n";
+    const once = replacePart(page, "x", "new\n");
+    expect(once).toBe("a\n<!-- begin x -->\nnew\n<!-- end x -->\nb\n");
+    expect(replacePart(once, "x", "new\n")).toBe(once);
+    expect(() => replacePart("a", "x", "new")).toThrow(/one pair of markers/);
+    expect(() => replacePart(page + page, "x", "new")).toThrow(/one pair of markers/);
+  });
+});
+
+describe("Python beside us", () => {
+  const python = (body: string): string => {
+    const file = join(dir, "python3");
+    writeFileSync(file, `#!/bin/sh\n${body}\n`, { mode: 0o755 });
+    return file;
+  };
+  const env = { PATH: "/usr/bin:/bin" };
+  const request = {
+    config: {}, checkpoint: "/model", seed: 1n, context: 64, wantsTorch: true,
+    run: { prompt: [1], tokens: [2], logits: [Float32Array.of(1, 2)] },
+  };
+
+  test("what is missing is said exactly", async () => {
+    const none = await findPython({ ...env, MPK_PYTHON: "/nowhere/python3" });
+    expect(none).toMatchObject({ notMeasured: expect.stringContaining("/nowhere/python3 cannot run") });
+    const bare = python('[ "$1" = -c ] && echo torch transformers');
+    const lacks = await measureBeside(request, { ...env, MPK_PYTHON: bare });
+    const told = { notMeasured: `${bare} lacks torch, transformers: pip install them` };
+    expect(lacks).toEqual({ torch: told, fidelity: told });
+    const nowhere = await findPython(env, join(dir, "no-scripts"));
+    expect(nowhere).toMatchObject({ notMeasured: expect.stringContaining("no-scripts is missing") });
+    const unasked = await measureBeside({ ...request, wantsTorch: false }, env);
+    expect(unasked.torch).toEqual(notMeasured("not asked for: add --baseline torch"));
+  });
+
+  test("each script's result is read; one that fails costs only its own column", async () => {
+    const good = python(
+      'case "$1" in -c) echo ;;\n' +
+      '*fidelity.py) echo warning; echo \'{"ratio":0.5,"wrong":1,"mustAgree":9,"passed":false}\';' +
+      " exit 1 ;;\n" +
+      '*torch_baseline.py) echo "out of memory" >&2; exit 3 ;; esac',
+    );
+    const found = await measureBeside(request, { ...env, MPK_PYTHON: good });
+    expect(found.fidelity).toEqual({ ratio: 0.5, wrong: 1, mustAgree: 9, passed: false });
+    expect(found.torch).toEqual(notMeasured("torch_baseline.py failed: out of memory"));
+    const other = await measureBeside({ ...request, run: null }, { ...env, MPK_PYTHON: good });
+    expect(isMeasured(other.fidelity)).toBe(false);
+  });
+
+  test("without a checkpoint the same weights are written first", async () => {
+    const script = python(
+      `case "$1" in -c) echo ;; *make_random.py) cat "$2" > ${dir}/seen; echo "$4 $5" >> ${dir}/seen ;;\n` +
+      '*torch_baseline.py) echo \'{"msPerToken":1.5,"torch":"2.9"}\' ;; *) echo nothing ;; esac',
+    );
+    const asked = { ...request, checkpoint: null, config: { a: 1 }, seed: 7n };
+    const found = await measureBeside(asked, { ...env, MPK_PYTHON: script });
+    expect(found.torch).toEqual({ msPerToken: 1.5, torch: "2.9" });
+    expect(found.fidelity).toEqual(notMeasured("fidelity.py printed no result"));
+    expect(readFileSync(join(dir, "seen"), "utf8")).toBe('{"a":1}--seed 7\n');
+  });
+});
