@@ -64,12 +64,12 @@ async function profile(name: string, options: Options, io: Io): Promise<void> {
   const plainMs = options.overhead === true ? await plainStep(await opening(false), options) : null;
   const opened = await opening(true);
   try {
-    const { profile: found, stepMs } = await run(opened, options, true);
+    const { profile: found, stepMs, launchMs } = await run(opened, options, true);
     const { plan } = opened.compiled;
     const accounts = accountsOf(plan, found, plan.machine.readBytesPerSecond);
     const overhead = plainMs === null || stepMs === null ? null : { plainMs, profiledMs: stepMs };
     const { name: on } = opened.session.device;
-    const told = { model: model.title, device: on, context, accounts, overhead };
+    const told = { model: model.title, device: on, context, accounts, launchMs, overhead };
     if (options.out !== undefined) {
       const marks = options.out.replace(/(\.json)?$/, ".profile.json");
       save(options.out, traceOf(plan, found), io);
@@ -85,8 +85,16 @@ async function profile(name: string, options: Options, io: Io): Promise<void> {
   }
 }
 
-const heading = (told: { model: string; device: string; accounts: Accounts }): string =>
-  `${told.model} on ${told.device}, mean of ${told.accounts.steps} steps and all SMs\n`;
+interface Told {
+  readonly model: string;
+  readonly device: string;
+  readonly accounts: Accounts;
+  readonly launchMs: number | null;
+}
+
+const heading = ({ model, device, accounts, launchMs }: Told): string =>
+  `${model} on ${device}, mean of ${accounts.steps} steps and all SMs\n` +
+  (launchMs === null ? "" : `launch, beyond its steps: ${(1000 * launchMs).toFixed(1)} µs, once\n`);
 
 function overheadText(overhead: { plainMs: number; profiledMs: number } | null): string {
   if (overhead === null) return "";
@@ -105,6 +113,13 @@ async function plainStep(opened: Opened, options: Options): Promise<number | nul
   }
 }
 
+interface Ran {
+  readonly profile: Profile;
+  readonly stepMs: number | null;
+  /** The launch by events, less its steps. */
+  readonly launchMs: number | null;
+}
+
 const empty: Profile = { steps: [], ringFull: [], ringFullCut: false };
 
 /** One launch whose last steps are kept; and their median by the stamps at their ends. */
@@ -112,7 +127,7 @@ async function run(
   opened: Opened,
   { context, steps, skip }: Options,
   keeps: boolean,
-): Promise<{ readonly profile: Profile; readonly stepMs: number | null }> {
+): Promise<Ran> {
   const { session, compiled } = opened;
   const { read, ...asked } = requestFor(session, context);
   if (!read) await session.fillCache(2n);
@@ -122,11 +137,17 @@ async function run(
     ...(keeps ? { profile: { firstStep: promptSteps + skip - 1, steps } } : {}),
   });
   for await (const _ of generation);
-  const { profile, stampNanos } = generation.summary();
-  const times = stepMillis({ stampNanos, millis: 0, promptSteps }).tokens.slice(-steps);
+  const { profile, stampNanos, millis } = generation.summary();
+  const all = stepMillis({ stampNanos, millis, promptSteps });
+  const times = all.tokens.slice(-steps);
   const stepMs = times.length === 0 ? null : spreadOfTimes(times).p50;
-  if (!keeps) return { profile: empty, stepMs };
-  if (profile !== undefined && profile.steps.length > 0) return { profile, stepMs };
+  // The first step has no stamp before it: it is taken to be as long as its like.
+  const like = all.prompt.length > 0 ? all.prompt : all.tokens;
+  const launchMs = like.length === 0
+    ? null
+    : all.firstToken - all.prompt.reduce((a, b) => a + b, 0) - spreadOfTimes(like).p50;
+  if (!keeps) return { profile: empty, stepMs, launchMs };
+  if (profile !== undefined && profile.steps.length > 0) return { profile, stepMs, launchMs };
   throw runtimeError("the kernel kept no profile", "lower --steps, or raise --max-context");
 }
 

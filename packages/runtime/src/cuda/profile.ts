@@ -12,7 +12,16 @@ export interface ProfileBuffers {
   readonly fullCount: number;
 }
 
-const none: ProfileBuffers = { times: 0n, timesBytes: 0, full: 0n, fullBytes: 0, fullCount: 0 };
+export const noProfile: ProfileBuffers = { times: 0n, timesBytes: 0, full: 0n, fullBytes: 0, fullCount: 0 };
+
+/** Refuses a profile of a kernel that keeps none. @throws MpkError (input). */
+export function checkProfile(manifest: Manifest, wanted: ProfileWanted | undefined): void {
+  if (wanted === undefined || manifest.profile !== undefined) return;
+  throw inputError(
+    "the kernel was compiled without a profile",
+    "open the model with profile: true (`mpk profile` does)",
+  );
+}
 
 /** @throws MpkError (input) where the kernel keeps no profile. */
 export function allocateProfile(
@@ -20,13 +29,8 @@ export function allocateProfile(
   manifest: Manifest,
   wanted: ProfileWanted | undefined,
 ): ProfileBuffers {
-  if (wanted === undefined) return none;
-  if (manifest.profile === undefined) {
-    throw inputError(
-      "the kernel was compiled without a profile",
-      "open the model with profile: true (`mpk profile` does)",
-    );
-  }
+  checkProfile(manifest, wanted);
+  if (wanted === undefined || manifest.profile === undefined) return noProfile;
   const room = profileRoom(manifest.profile, manifest.launch.blocks, wanted);
   const times = device.alloc(room.timesBytes, "the profile's times");
   const full = device.alloc(room.fullBytes, "the profile's log of full rings");

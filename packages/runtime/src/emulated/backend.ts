@@ -4,8 +4,10 @@ import type { DeviceBackend, Launch, OnProgress, Summary } from "../backend.ts";
 import { finishOf } from "../cuda/backend.ts";
 import type { Environment } from "../cuda/libraries.ts";
 import { encodeParams } from "../cuda/params.ts";
+import { checkProfile, noProfile, profileParams, type ProfileBuffers } from "../cuda/profile.ts";
 import { watchdogError } from "../cuda/watchdog.ts";
 import { environmentError } from "../errors.ts";
+import { profileRoom, readProfile, type Profile } from "../profile.ts";
 import type { Weights } from "../weights.ts";
 import { buildEmulator, type SourceFile } from "./build.ts";
 import { Answer, Request, startEmulator, type EmulatorProcess } from "./child.ts";
@@ -168,7 +170,8 @@ async function* run(e: Emulated, launch: Launch): AsyncGenerator<number, Summary
   }[launch.logits];
   const tokens = await e.allocate(4 * launch.maxTokens);
   const logits = await e.allocate(4 * logitsSteps * manifest.limits.vocab);
-  await begin(e, launch, tokens, logits, logitsSteps);
+  const profile = await profileBuffers(e, launch);
+  await begin(e, launch, { tokens, logits, logitsSteps, profile });
   const given = yield* follow(child, launch);
   const words = await readBytes(child, e.buffers.control, 0, 4 * controlWords);
   const control = new Uint32Array(words.buffer);
@@ -188,15 +191,52 @@ async function* run(e: Emulated, launch: Launch): AsyncGenerator<number, Summary
     logits: Array.from({ length: kept }, (_, i) =>
       new Float32Array(rows.slice(i * rowBytes, (i + 1) * rowBytes).buffer)),
     stampNanos: [],
+    ...(await profileOf(e, launch, profile)),
   };
+}
+
+interface EmulatedProfile extends ProfileBuffers {
+  readonly buffers: readonly [times: EmulatedBuffer, full: EmulatedBuffer] | null;
+}
+
+/** Times are the emulator's own: their order is a GPU's, their lengths are not. */
+async function profileBuffers(e: Emulated, { profile: wanted }: Launch): Promise<EmulatedProfile> {
+  const { manifest } = e.options;
+  checkProfile(manifest, wanted);
+  if (wanted === undefined || manifest.profile === undefined) return { ...noProfile, buffers: null };
+  const room = profileRoom(manifest.profile, manifest.launch.blocks, wanted);
+  const [times, full] = [await e.allocate(room.timesBytes), await e.allocate(room.fullBytes)];
+  for (const buffer of [times, full]) await clear(e.child, buffer);
+  return { ...room, times: times.address, full: full.address, buffers: [times, full] };
+}
+
+async function profileOf(
+  e: Emulated,
+  { profile: wanted }: Launch,
+  { buffers }: EmulatedProfile,
+): Promise<{ readonly profile?: Profile }> {
+  const { manifest } = e.options;
+  if (wanted === undefined || manifest.profile === undefined || buffers === null) return {};
+  const [times, full] = buffers;
+  const words = async (of: EmulatedBuffer) =>
+    new BigUint64Array((await readBytes(e.child, of, 0, of.bytes)).slice().buffer);
+  return {
+    profile: readProfile(manifest, manifest.profile, wanted, await words(times), await words(full)),
+  };
+}
+
+/** Buffers of one generation. */
+interface RunBuffers {
+  readonly tokens: EmulatedBuffer;
+  readonly logits: EmulatedBuffer;
+  readonly logitsSteps: number;
+  readonly profile: EmulatedProfile;
 }
 
 async function begin(
   e: Emulated,
   launch: Launch,
-  tokens: EmulatedBuffer,
-  logits: EmulatedBuffer,
-  logitsSteps: number,
+  { tokens, logits, logitsSteps, profile }: RunBuffers,
 ): Promise<void> {
   const { child, buffers, options } = e;
   const { manifest } = options;
@@ -216,12 +256,7 @@ async function begin(
     promptCount: launch.promptIds.length,
     promptChunk: manifest.limits.maxTokens,
     startPosition: launch.startPosition,
-    // Emulated time says nothing of a GPU's: a kernel that could profile itself does not.
-    profile: 0n,
-    profileFull: 0n,
-    profileFirst: 0,
-    profileSteps: 0,
-    profileFullCount: 0,
+    ...profileParams(profile, launch.profile),
     maxNew: launch.maxTokens,
     stampCount: 0,
     logitsSteps,

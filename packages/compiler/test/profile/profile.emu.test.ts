@@ -1,0 +1,96 @@
+/** @file A kernel's own profile, from the emitted source run on the CPU to its accounts. */
+import { mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import type { InstructionTimes } from "@mpk/runtime";
+import { afterAll, expect, test } from "vitest";
+import { open, type Opened } from "../../src/index.ts";
+import { accountsOf, partNames } from "../../src/profile/index.ts";
+import { writeCheckpoint } from "../checkpoint.ts";
+
+const dir = mkdtempSync(join(tmpdir(), "mpk-profile-"));
+afterAll(() => rmSync(dir, { recursive: true, force: true }));
+const checkpoint = writeCheckpoint(join(dir, "tiny"));
+const options = { device: "emulated", sms: 3, maxContext: 64 } as const;
+
+async function generate(opened: Opened, profile: boolean) {
+  const wanted = { firstStep: 3, steps: 3 };
+  const generation = opened.session.generate({
+    promptIds: [1, 2, 3], maxTokens: 6, eosIds: [], ...(profile ? { profile: wanted } : {}),
+  });
+  const tokens: number[] = [];
+  for await (const id of generation) tokens.push(id);
+  return { tokens, profile: generation.summary().profile };
+}
+
+test("marks come in order, producers before consumers, and the tokens are the same", async () => {
+  await using plain = await open(checkpoint, options);
+  const expected = await generate(plain, false);
+  await expect(generate(plain, true)).rejects.toThrow("compiled without a profile");
+  await using opened = await open(checkpoint, { ...options, profile: true });
+  const { tokens, profile } = await generate(opened, true);
+  expect(tokens).toEqual(expected.tokens);
+  expect((await generate(opened, false)).profile).toBeUndefined();
+  const { plan } = opened.compiled;
+  expect(profile?.steps.map(({ step }) => step)).toEqual([3, 4, 5]);
+  for (const { sms } of profile!.steps) {
+    expect(sms).toHaveLength(3);
+    const at = new Map<number, InstructionTimes>();
+    for (const { sm, opened: gate, arrived, instructions } of sms) {
+      const order = [...plan.order.items.subarray(plan.order.start[sm], plan.order.start[sm + 1])];
+      expect(instructions).toHaveLength(order.length);
+      let last = gate;
+      expect(gate).toBeGreaterThanOrEqual(arrived);
+      instructions.forEach((one, i) => {
+        at.set(order[i]!, one);
+        const streams = one.streamedBytes > 0;
+        for (const mark of ["asked", "data", "consumed"] as const) {
+          expect(one[mark] === null).toBe(!streams);
+        }
+        const marks = [one.start, one.ready, one.asked, one.data, one.consumed, one.end];
+        for (const mark of marks.filter((each) => each !== null)) {
+          expect(mark).toBeGreaterThanOrEqual(last);
+          last = mark;
+        }
+      });
+    }
+    for (let task = 0; task < plan.tasks.count; task++) {
+      for (let i = plan.waits.start[task]!; i < plan.waits.start[task + 1]!; i++) {
+        const event = plan.waits.items[i]!;
+        if (plan.events.crossStep[event] === 1) continue;
+        for (let other = 0; other < plan.tasks.count; other++) {
+          const signals = plan.signals.items.subarray(
+            plan.signals.start[other], plan.signals.start[other + 1],
+          );
+          if (!signals.includes(event)) continue;
+          const { consumed, ready } = at.get(other)!;
+          expect(at.get(task)!.ready).toBeGreaterThanOrEqual(consumed ?? ready);
+        }
+      }
+    }
+  }
+  const accounts = accountsOf(plan, profile!, 1e12);
+  const sum = partNames.reduce((total, part) => total + accounts.parts[part].nanos, 0);
+  expect(Math.abs(sum - accounts.stepNanos)).toBeLessThan(1e-3);
+  for (const part of ["stream", "attention", "finish", "handOff", "prepare"] as const) {
+    expect(accounts.parts[part].nanos).toBeGreaterThan(0);
+  }
+  expect(profile!.ringFull.flat().length).toBeGreaterThan(0);
+});
+
+test("mpk profile's trace and tables come from it", async () => {
+  const { mpk } = await import("../../../cli/test/io.ts");
+  const out = join(dir, "trace.json");
+  const ran = await mpk(
+    ["profile", checkpoint, "--device", "emulated", "--sms", "2", "--skip", "2", "--steps", "2",
+      "--context", "5", "--out", out],
+    { env: process.env },
+  );
+  expect(ran).toMatchObject({ code: 0, err: expect.stringContaining(`wrote ${out}`) });
+  expect(ran.out).toMatch(/mean of 2 steps and all SMs\n\nfrom the floor to the step, µs\n/);
+  expect(ran.out).toMatch(/gate_proj \+ up_proj( +\d+\.\d\d)+/);
+  const trace = JSON.parse(readFileSync(out, "utf8")) as { traceEvents: object[] };
+  expect(trace.traceEvents.length).toBeGreaterThan(100);
+  const marks = JSON.parse(readFileSync(join(dir, "trace.profile.json"), "utf8"));
+  expect(marks).toMatchObject({ format: "mpk-profile", accounts: { steps: 2 } });
+});
