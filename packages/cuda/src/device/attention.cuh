@@ -137,7 +137,8 @@ template <class C> struct EarlyKeys {
   KeyBatch<C, 1> keys;
 
   MPK_DEVICE void load(const Context& c, const u16* cache, const i32* pages, u32 kvHead) {
-    if (!kHas) return;
+    // At position 0 there are none: row 0 is being written.
+    if (!kHas || c.position == 0) return;
     keys.load(c, cache, pages, kvHead, first_seen<C>(c.position) + c.warp * 4);
   }
 };
