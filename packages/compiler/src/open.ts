@@ -16,6 +16,7 @@ import {
   type DeviceBackend,
   type Environment,
   type GenerateRequest,
+  type Instrument,
   type Native,
   type Session,
   type Summary,
@@ -45,8 +46,8 @@ export interface OpenOptions extends CompileOptions {
    * run. Default 0: each thread runs until it must wait, which is fastest.
    */
   readonly scheduleSeed?: number;
-  /** Of the emulated GPU: build the kernel with the address sanitizer and UBSan. */
-  readonly sanitize?: boolean;
+  /** Of the emulated GPU: what to watch the kernel for; default nothing. */
+  readonly instrument?: Instrument;
   /** Ends a kernel that waits longer; default 10. */
   readonly watchdogSeconds?: number;
   /** Told, once each, what went wrong without stopping anything, such as a damaged cache. */
@@ -236,12 +237,12 @@ async function openCpu(
   weights: Weights,
   options: OpenOptions,
 ): Promise<DeviceBackend> {
-  const { scheduleSeed, sanitize } = options;
+  const { scheduleSeed, instrument } = options;
   return openEmulated({
     ...kernelOf(compiled, weights, options),
     files: emulatorFiles(),
     ...(scheduleSeed === undefined ? {} : { scheduleSeed }),
-    ...(sanitize === undefined ? {} : { sanitize }),
+    ...(instrument === undefined ? {} : { instrument }),
   });
 }
 

@@ -29,6 +29,32 @@ describe.each(paths)("%s, as the virtual GPU computes it", (target) => {
   }, minutes);
 });
 
+/** The first adversarial schedules; MPK_SEEDS asks for more. */
+const seeds = Array.from({ length: Number(process.env["MPK_SEEDS"] ?? "12") }, (_, i) => i + 1);
+
+describe.each(["sm_90a", "sm_80"])("%s, watched", (target) => {
+  const programs = [everyOp(), linears(), passed(layered(2))];
+  test.each(programs)("no race in $name", async (program) => {
+    for (const scheduleSeed of seeds) {
+      const promptIds = scheduleSeed % 2 === 0 ? [5] : [1, 5, 3];
+      await expectSame({ program, target, scheduleSeed, instrument: "races", promptIds });
+    }
+  }, 10 * minutes);
+
+  test.each(programs)("nothing out of bounds in $name", async (program) => {
+    for (const scheduleSeed of [0, 1]) {
+      await expectSame({ program, target, scheduleSeed, instrument: "memory" });
+    }
+  }, 5 * minutes);
+
+  test.each(attentionForms)("no race in attention $heads/$kvHeads of $headDim", async (form) => {
+    const program = attending(form);
+    for (const promptIds of [[5], [1, 5, 3]]) {
+      await expectSame({ program, target, promptIds, scheduleSeed: 1, instrument: "races" });
+    }
+  }, 5 * minutes);
+});
+
 test("the shipped checkpoint on every SM of an H200", async () => {
   await using model = await open(kjv, { device: "emulated", sms: 132 });
   const [golden] = kjvGoldens;

@@ -28,6 +28,24 @@ describe("as the virtual GPU computes it", () => {
   });
 });
 
+describe("watched", () => {
+  test("no race, by bulk copies", async () => {
+    const program = passed(layered(2));
+    for (const scheduleSeed of [1, 2]) {
+      await expectSame({ program, scheduleSeed, instrument: "races", promptIds: [5] });
+    }
+  });
+
+  test("no race, by cp.async", async () => {
+    const program = passed(layered(2));
+    await expectSame({ program, target: "sm_80", scheduleSeed: 3, instrument: "races" });
+  });
+
+  test("nothing out of bounds, nothing undefined", async () => {
+    await expectSame({ program: passed(layered(2)), scheduleSeed: 4, instrument: "memory" });
+  });
+});
+
 test("a family's small checkpoint, as transformers computes it", async () => {
   await expectGolden("qwen3", 2e-2, { device: "emulated", sms: 4 });
 });

@@ -6,7 +6,7 @@ import { emit, emulatorFiles, findTarget } from "@mpk/cuda";
 import { toBf16Bits, type Program } from "@mpk/ir";
 import { bodyTable, scheduleTable } from "@mpk/ops";
 import {
-  openEmulated, openVirtual, type DeviceBackend, type Launch, type StoredTensor, type Summary,
+  openEmulated, openVirtual, type DeviceBackend, type Instrument, type Launch, type StoredTensor, type Summary,
   type Weights,
 } from "@mpk/runtime";
 import { plan, virtual, type Plan, type PlanOptions } from "@mpk/schedule";
@@ -63,7 +63,7 @@ export interface EmulatedCase {
   /** Default: planned for `sms` SMs of the target. */
   readonly plan?: Plan;
   readonly scheduleSeed?: number;
-  readonly sanitize?: boolean;
+  readonly instrument?: Instrument;
   /** Default: seven tokens. */
   readonly promptIds?: readonly number[];
   /** Default 4. */
@@ -121,7 +121,7 @@ export async function runEmulated(c: EmulatedCase): Promise<Generated> {
     weights: randomWeights(made.program),
     files: emulatorFiles(),
     scheduleSeed: c.scheduleSeed ?? 0,
-    sanitize: c.sanitize ?? false,
+    instrument: c.instrument ?? "none",
   });
   return generate(device, launchOf(c));
 }

@@ -18,5 +18,6 @@ export * from "./json.ts";
 export { loadNative, type Native } from "./native.ts";
 export { openVirtual, type VirtualOptions } from "./virtual.ts";
 export { openEmulated, type EmulatedOptions } from "./emulated/backend.ts";
+export type { Instrument } from "./emulated/build.ts";
 export { openCuda, type CudaOptions } from "./cuda/backend.ts";
 export { kernelResources, type KernelResources } from "./cuda/resources.ts";

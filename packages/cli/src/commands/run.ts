@@ -1,6 +1,6 @@
 /** @file `mpk run`: streams what a checkpoint generates. */
 import { open, type DeviceChoice, type Opened } from "@mpk/compiler";
-import { inputError, type GenerateRequest, type Summary } from "@mpk/runtime";
+import { inputError, type GenerateRequest, type Instrument, type Summary } from "@mpk/runtime";
 import { Option, type Command } from "commander";
 import { numberBetween, seed, tokenIds, wholeFrom } from "../arguments.ts";
 import { exitCodes } from "../codes.ts";
@@ -22,6 +22,7 @@ interface Options {
   readonly maxTokensPerStep?: number;
   readonly sms?: number;
   readonly scheduleSeed?: number;
+  readonly instrument?: Instrument;
   readonly watchdogSeconds?: number;
   readonly logits?: boolean;
   readonly json?: boolean;
@@ -56,6 +57,8 @@ export function runCommand(program: Command, io: Io, setExit: (code: number) => 
       .choices(["auto", "cuda", "emulated", "virtual"]).default("auto"))
     .addOption(new Option("--precision <format>", "of the virtual GPU: as the kernel, or exact")
       .choices(["bf16", "f32"]))
+    .addOption(new Option("--instrument <what>", "of the emulated GPU: watch for ...")
+      .choices(["none", "races", "memory"]))
     .option("--schedule-seed <seed>", "of the emulated GPU: which thread runs next (0: in order)",
       wholeFrom(0))
     .option("--max-context <tokens>", "longest sequence (default: the model's, at most 4096)",
@@ -87,6 +90,7 @@ async function run(checkpoint: string, options: Options, io: Io): Promise<number
     ...(options.maxContext === undefined ? {} : { maxContext: options.maxContext }),
     ...(options.maxTokensPerStep === undefined ? {} : { maxTokens: options.maxTokensPerStep }),
     ...(options.sms === undefined ? {} : { sms: options.sms }),
+    ...(options.instrument === undefined ? {} : { instrument: options.instrument }),
     ...(options.scheduleSeed === undefined ? {} : { scheduleSeed: options.scheduleSeed }),
     ...(options.watchdogSeconds === undefined
       ? {}

@@ -41,6 +41,9 @@ void add_strong(u32* p, u32 v, Order order, Scope scope);
 void maximum_strong(u32* p, u32 v, Order order, Scope scope);
 u32 compare_swap_strong(u32* p, u32 expected, u32 v, Order order, Scope scope);
 
+// Before a read by a path that is not kept coherent (ld.global.nc).
+void read_constant(const void* p, u32 bytes);
+
 // ---- mbarriers and copies, in shared memory ----------------------------------------------------
 void mbarrier_init(u64* bar, u32 arrivals);
 void mbarrier_arrive(u64* bar);
@@ -74,6 +77,8 @@ struct PackArguments {
 struct HostWords {
   u32* control;
   const i32* tokens;
+  // Set by a kernel that gives up: from then on it orders nothing any more, by design.
+  const u32* abort;
 };
 
 struct Kernel {

@@ -14,7 +14,7 @@ void pack(const emulator::PackArguments& a) {
 
 emulator::HostWords host_words(const void* params) {
   const Params& p = *static_cast<const Params*>(params);
-  return {reinterpret_cast<u32*>(p.control), reinterpret_cast<const i32*>(p.tokens)};
+  return {reinterpret_cast<u32*>(p.control), reinterpret_cast<const i32*>(p.tokens), abort_word(p)};
 }
 
 }  // namespace

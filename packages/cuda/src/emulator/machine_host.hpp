@@ -49,10 +49,17 @@ inline i32 load_i32(const i32* p) { return *p; }
 inline u16 load_u16(const u16* p) { return *p; }
 inline Vec4 load_vec4(const void* p) { return *static_cast<const Vec4*>(p); }
 inline Vec2 load_vec2(const void* p) { return *static_cast<const Vec2*>(p); }
-inline u16 load_const_u16(const u16* p) { return *p; }
-inline u32 load_const_u32(const u32* p) { return *p; }
-inline Vec4 load_const_vec4(const void* p) { return *static_cast<const Vec4*>(p); }
-inline Vec2 load_const_vec2(const void* p) { return *static_cast<const Vec2*>(p); }
+// Read past coherence: the emulator makes sure that nobody writes there during the launch.
+template <class V> inline V load_const(const void* p) {
+#if defined(MPK_CHECK)
+  emulator::read_constant(p, sizeof(V));
+#endif
+  return *static_cast<const V*>(p);
+}
+inline u16 load_const_u16(const u16* p) { return load_const<u16>(p); }
+inline u32 load_const_u32(const u32* p) { return load_const<u32>(p); }
+inline Vec4 load_const_vec4(const void* p) { return load_const<Vec4>(p); }
+inline Vec2 load_const_vec2(const void* p) { return load_const<Vec2>(p); }
 inline void store_vec4(void* p, Vec4 v) { *static_cast<Vec4*>(p) = v; }
 inline void prefetch_l2(const void*) {}
 

@@ -2,11 +2,14 @@
 #include <poll.h>
 #include <unistd.h>
 
+#include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <string>
 #include <vector>
 
 #include "memory.hpp"
+#include "order.hpp"
 #include "protocol.hpp"
 #include "scheduler.hpp"
 
@@ -17,6 +20,7 @@ namespace {
 struct Buffer {
   u8* bytes;
   u64 size;
+  std::string name;
 };
 std::vector<Buffer> buffers;
 
@@ -50,10 +54,17 @@ template <class T> T take(const std::vector<u8>& payload) {
 HostWords words;
 u32 given = 0;
 
+void give_tokens() {
+  const u32 produced = host_load(&words.control[mpk_kernel.producedWord]);
+  for (; given < produced; given++) {
+    host_reads(&words.tokens[given], 4);
+    send(Answer::token, &words.tokens[given], 4);
+  }
+}
+
 // The host's side: hands tokens on as they come, and the wish to stop.
 void host_turn() {
-  const u32 produced = words.control[mpk_kernel.producedWord];
-  for (; given < produced; given++) send(Answer::token, &words.tokens[given], 4);
+  give_tokens();
   if (!request_waits()) return;
   Header header;
   if (!receive(&header, sizeof header)) std::_Exit(0);
@@ -73,9 +84,10 @@ void launch(const std::vector<u8>& payload) {
   words = k.hostWords(params.data());
   given = 0;
   const Tally tally = run_grid(
-      {params.data(), request.blocks, request.threads, request.sharedBytes, request.seed}, host_turn);
-  const u32 produced = words.control[k.producedWord];
-  for (; given < produced; given++) send(Answer::token, &words.tokens[given], 4);
+      {params.data(), request.blocks, request.threads, request.sharedBytes, words.abort,
+       request.seed},
+      host_turn);
+  give_tokens();
   send(Answer::done, &tally, sizeof tally);
 }
 
@@ -106,7 +118,7 @@ void serve(const Header& header, std::vector<u8>& payload) {
   switch (static_cast<Request>(header.kind)) {
     case Request::allocate: {
       const u64 size = take<u64>(payload);
-      buffers.push_back({allocate(size), size});
+      buffers.push_back({allocate(size), size, std::string(payload.begin() + 8, payload.end())});
       const u64 address = reinterpret_cast<u64>(buffers.back().bytes);
       return send(Answer::address, &address, sizeof address);
     }
@@ -142,6 +154,16 @@ void send(Answer kind, const void* payload, std::size_t bytes) {
   const Header header = {static_cast<u32>(kind), 0, bytes};
   write_all(&header, sizeof header);
   if (bytes > 0) write_all(payload, bytes);
+}
+
+void describe_buffer(const void* p, char* text, std::size_t bytes) {
+  for (const Buffer& b : buffers) {
+    const u64 at = static_cast<u64>(static_cast<const u8*>(p) - b.bytes);
+    if (at >= b.size) continue;
+    std::snprintf(text, bytes, "%s at byte %llu", b.name.c_str(), at);
+    return;
+  }
+  std::snprintf(text, bytes, "no buffer");
 }
 
 void send_fault(const char* text) { send(Answer::fault, text, std::strlen(text)); }

@@ -10,6 +10,25 @@ namespace {
 
 const char* const kMeetingNames[] = {"nothing", "a barrier", "a shuffle", "a vote", "an mma"};
 
+// Those who wait, and `last`, which came last, if there is one.
+void share_in_gate(const Gate& gate, Fiber* last) {
+  if (!kChecking) return;
+  std::vector<Fiber*> all;
+  if (last != nullptr) all.push_back(last);
+  for (Fiber* f = gate.waiters; f != nullptr; f = f->next) all.push_back(f);
+  share_all(all.data(), static_cast<u32>(all.size()));
+}
+
+void share_in_warp(u32 block, u32 warp, u32 lanes) {
+  if (!kChecking) return;
+  Fiber* all[32];
+  u32 count = 0;
+  for (u32 l = 0; l < 32; l++) {
+    if (lanes >> l & 1u) all[count++] = &fiber_at(block, warp * 32 + l);
+  }
+  share_all(all, count);
+}
+
 void wait_at(Gate& gate, u32 expected, const char* what) {
   if (gate.arrived > 0 && gate.expected != expected) {
     fault("%s for %u threads while others wait for %u", what, expected, gate.expected);
@@ -21,6 +40,7 @@ void wait_at(Gate& gate, u32 expected, const char* what) {
     return;
   }
   gate.arrived = 0;
+  share_in_gate(gate, running());
   wake_all(gate.waiters);
   maybe_switch();
 }
@@ -67,23 +87,26 @@ void multiply(Lane* lanes) {
   }
 }
 
-void complete(Warp& warp) {
+void complete(const Fiber& last, Warp& warp) {
   switch (warp.meeting) {
+    case Meeting::barrier:  // the only meeting that orders memory
+      share_in_warp(last.block, last.thread / 32, warp.present);
+      break;
     case Meeting::multiply:
       if (warp.present != 0xffffffffu) fault("an mma with lanes %08x only", warp.present);
       multiply(warp.lanes);
       break;
     case Meeting::shuffle: {
-      u64 words[32];
+      u64 sent[32];
       for (u32 l = 0; l < 32; l++) {
         const u32 from = l ^ warp.lanes[l].mask;
         if ((warp.present >> l & 1u) == 0) continue;
         if (from > 31 || (warp.present >> from & 1u) == 0) {
           fault("lane %u shuffles with lane %u, which is gone", l, from);
         }
-        words[l] = warp.lanes[from].word;
+        sent[l] = warp.lanes[from].word;
       }
-      for (u32 l = 0; l < 32; l++) warp.lanes[l].word = words[l];
+      for (u32 l = 0; l < 32; l++) warp.lanes[l].word = sent[l];
       break;
     }
     case Meeting::vote: {
@@ -116,7 +139,7 @@ Lane& meet(Meeting meeting, const Lane& mine) {
     wait_in(warp.waiters);
     return warp.lanes[bit];
   }
-  complete(warp);
+  complete(f, warp);
   warp.present = 0;
   wake_all(warp.waiters);
   maybe_switch();
@@ -166,13 +189,14 @@ void leave_meetings(Fiber& f) {
     gate.expected = block.alive;
     if (gate.arrived == block.alive) {
       gate.arrived = 0;
+      share_in_gate(gate, nullptr);
       wake_all(gate.waiters);
     }
   }
   Warp& warp = block.warps[f.thread / 32];
   warp.alive &= ~(1u << f.thread % 32);
   if (warp.present != 0 && warp.present == warp.alive) {
-    complete(warp);
+    complete(f, warp);
     warp.present = 0;
     wake_all(warp.waiters);
   }

@@ -17,7 +17,7 @@ struct Header {
 
 // Requests. `which` is the buffer, where there is one.
 enum class Request : u32 {
-  allocate = 1,  // payload: u64 bytes; answered with `address`
+  allocate = 1,  // payload: u64 bytes, then its name; answered with `address`
   write = 2,     // payload: u64 offset, then bytes
   fill = 3,      // payload: u32 byte value
   read = 4,      // payload: u64 offset, u64 bytes; answered with `bytes`

@@ -26,8 +26,8 @@ constexpr std::size_t kStackBytes = 64 << 10;
 constexpr u64 kStackMark = 0x6d706b2d73746163ull;
 // Emulated time. A switch costs about what an instruction does; with nothing to do, time flies.
 constexpr u64 kNanosPerSwitch = 1, kNanosPerReading = 20, kNanosPerIdleRound = 10000000;
-// Rounds without any progress after which not even a watchdog can be expected to fire.
-constexpr u64 kHopelessRounds = 4000000;
+// The longer nothing happens, the faster time flies; then not even a watchdog can be expected to fire.
+constexpr u64 kFastRounds = 2000, kNanosPerFastRound = 1000000000, kHopelessRounds = 50000;
 constexpr u32 kHostTurnSwitches = 4096;
 
 // A queue whose entries can be taken from anywhere.
@@ -52,6 +52,24 @@ struct Queue {
   }
 };
 
+// How a seed's machine behaves: chances are of 256.
+struct Habits {
+  u32 switches = 0;  // that others run first, at every operation that they can see
+  u32 copies = 0;    // that a copy ends, at every switch; 0: only when nothing else can happen
+  u32 stores = 0;    // that a store arrives
+  u32 starved = 0;   // this SM's threads run rarely, if there is one of that number
+};
+
+Habits habits_of(Random& random, u32 blocks) {
+  const u32 switches[] = {2, 8, 32, 128}, late[] = {0, 2, 16, 64};
+  Habits h;
+  h.switches = switches[random.below(4)];
+  h.copies = late[random.below(4)];
+  h.stores = late[random.below(4)];
+  h.starved = random.below(2 * blocks);
+  return h;
+}
+
 struct Grid {
   Launch launch;
   std::vector<Fiber> fibers;
@@ -62,7 +80,8 @@ struct Grid {
   u64 nanos = 0;
   u64 progress = 0;
   Random random = {0};
-  u32 switchChance = 0;  // of 256, at every operation that others can see
+  Habits habits;
+  u64 idleProgress = 0, hopelessRounds = 0;
   Tally tally;
   Flow scheduler;
   Fiber* current = nullptr;
@@ -80,6 +99,10 @@ void thread_start() {
   Fiber& f = *grid.current;
   leave_meetings(f);
   grid.alive--;
+  const Block& block = block_of(f);
+  if (block.alive == 0 && copies_pending_to(block.shared, grid.launch.sharedBytes)) {
+    fault("copies to the shared memory of an SM whose threads are gone");
+  }
   grid.progress++;
   switch_flow(f.flow, grid.scheduler, true);
   std::abort();  // a finished thread is never resumed
@@ -131,34 +154,51 @@ void make_fibers(const Launch& launch) {
   grid.alive = count;
 }
 
-// Nobody is ready: copies end, and those who poll look again.
+// Nobody is ready. Those who poll look again; where that led nowhere, a copy ends or a store
+// arrives; where there is none, time passes.
 void idle_round() {
-  static u64 lastProgress = 0, hopeless = 0;
-  if (copies_pending()) {
-    finish_copies(grid.launch.seed == 0);
-    return;
-  }
-  if (grid.parked.count == 0) fault("all %u threads wait at barriers", grid.alive);
-  if (grid.progress == lastProgress) {
-    grid.nanos += kNanosPerIdleRound;
-    if (++hopeless > kHopelessRounds) fault("no thread gets any further, nor a watchdog fires");
+  const bool stuck = grid.progress == grid.idleProgress || grid.parked.count == 0;
+  grid.idleProgress = grid.progress;
+  if (stuck) {
+    const bool stores = stores_pending();
+    if (copies_pending() && !(stores && grid.random.below(2) == 0)) {
+      return finish_copies(!is_seeded());
+    }
+    if (stores) return finish_stores(false);
+    if (grid.parked.count == 0) fault("all %u threads wait at barriers", grid.alive);
+    const bool fast = ++grid.hopelessRounds > kFastRounds;
+    grid.nanos += fast ? kNanosPerFastRound : kNanosPerIdleRound;
+    if (grid.hopelessRounds > kHopelessRounds) {
+      fault("no thread gets any further, nor does a watchdog end it: of %u threads %u poll, the "
+            "others wait at barriers", grid.alive, grid.parked.count);
+    }
   } else {
-    hopeless = 0;
+    grid.hopelessRounds = 0;
   }
-  lastProgress = grid.progress;
   while (grid.parked.count > 0) grid.ready.push(grid.parked.pop(0));
 }
 
+// A ready thread at random; one of a starved SM rarely.
+Fiber* pick_any() {
+  u32 i = grid.random.below(grid.ready.count);
+  for (u32 tries = 0; tries < 8; tries++) {
+    if (grid.ready.ring[grid.ready.at(i)]->block != grid.habits.starved) break;
+    i = grid.random.below(grid.ready.count);
+  }
+  return grid.ready.pop(i);
+}
+
 Fiber* pick() {
-  const bool seeded = grid.launch.seed != 0;
-  if (seeded) {
-    if (copies_pending() && grid.random.below(32) == 0) finish_copies(false);
-    if (grid.ready.count > 0 && grid.parked.count > 0 && grid.random.below(64) == 0) {
+  if (is_seeded()) {
+    Random& random = grid.random;
+    if (copies_pending() && random.below(256) < grid.habits.copies) finish_copies(false);
+    if (stores_pending() && random.below(256) < grid.habits.stores) finish_stores(false);
+    if (grid.ready.count > 0 && grid.parked.count > 0 && random.below(64) == 0) {
       grid.ready.push(grid.parked.pop(grid.random.below(grid.parked.count)));
     }
   }
   if (grid.ready.count == 0) return nullptr;
-  return grid.ready.pop(seeded ? grid.random.below(grid.ready.count) : 0);
+  return is_seeded() ? pick_any() : grid.ready.pop(0);
 }
 
 }  // namespace
@@ -166,10 +206,25 @@ Fiber* pick() {
 Fiber* running() { return grid.current; }
 Block& block_of(const Fiber& fiber) { return grid.blocks[fiber.block]; }
 Random& dice() { return grid.random; }
+Fiber& fiber_at(u32 block, u32 thread) {
+  return grid.fibers[block * grid.launch.threads + thread];
+}
 void note_progress() { grid.progress++; }
+bool is_seeded() { return grid.launch.seed != 0; }
+
+bool find_shared(const void* p, u32* block, u64* offset) {
+  for (u32 i = 0; i < grid.blocks.size(); i++) {
+    const u64 at = static_cast<u64>(static_cast<const u8*>(p) - grid.blocks[i].shared);
+    if (at >= grid.launch.sharedBytes) continue;
+    *block = i;
+    *offset = at;
+    return true;
+  }
+  return false;
+}
 
 void maybe_switch() {
-  if (grid.switchChance == 0 || grid.random.below(256) >= grid.switchChance) return;
+  if (!is_seeded() || grid.random.below(256) >= grid.habits.switches) return;
   grid.ready.push(grid.current);
   suspend();
 }
@@ -211,10 +266,12 @@ Tally run_grid(const Launch& launch, void (*hostTurn)()) {
   grid.launch = launch;
   grid.tally = {};
   grid.random = {launch.seed};
-  // How often threads take turns differs from seed to seed.
-  const u32 chances[] = {2, 8, 32, 128};
-  grid.switchChance = launch.seed == 0 ? 0 : chances[grid.random.below(4)];
+  grid.habits = habits_of(grid.random, launch.blocks);
   adopt_flow(grid.scheduler);
+  // Knowledge has the shape of its launch: none may outlive it.
+  grid.fibers.clear();
+  begin_memory(launch.abort);
+  begin_order(launch.blocks, launch.threads);
   make_blocks(launch);
   make_fibers(launch);
   for (u64 turn = 0; grid.alive > 0; turn++) {
@@ -227,7 +284,8 @@ Tally run_grid(const Launch& launch, void (*hostTurn)()) {
     }
   }
   finish_copies(true);
-  for (Block& b : grid.blocks) std::free(b.shared);
+  finish_stores(true);
+  for (Block& b : grid.blocks) release(b.shared);
   munmap(grid.stacks, grid.fibers.size() * kStackBytes);
   return grid.tally;
 }

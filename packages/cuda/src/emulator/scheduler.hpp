@@ -6,6 +6,7 @@
 
 #include "emulator.hpp"
 #include "fiber.hpp"
+#include "order.hpp"
 
 namespace emulator {
 
@@ -37,8 +38,7 @@ struct Fiber {
   bool parked = false;
   // The last word that this thread polled: a second look in a row is a spin.
   const void* polled = nullptr;
-  // Copies under way that this thread started (cp.async).
-  u32 copies = 0;
+  Standing standing;
   Fiber* next = nullptr;  // in a list of waiters
 };
 
@@ -71,6 +71,7 @@ struct Random {
 struct Launch {
   const void* params;
   u32 blocks, threads, sharedBytes;
+  const u32* abort;
   // 0: every thread runs until it must wait, in a fixed order, which is fastest.
   u64 seed;
 };
@@ -87,9 +88,16 @@ Tally run_grid(const Launch& launch, void (*hostTurn)());
 // The running thread's fiber; null outside a grid.
 Fiber* running();
 Block& block_of(const Fiber& fiber);
+Fiber& fiber_at(u32 block, u32 thread);
+// Whether an address is in an SM's shared memory, and where.
+bool find_shared(const void* p, u32* block, u64* offset);
+// A global buffer's name and the offset in it, for messages (main.cpp).
+void describe_buffer(const void* p, char* text, std::size_t bytes);
 Random& dice();
 // With a seed: perhaps lets others run first.
 void maybe_switch();
+// Whether a seed chooses what comes next.
+bool is_seeded();
 // Waits until something has happened, or a while has passed.
 void park();
 // Waits in `list` until `wake_all`.
@@ -100,6 +108,7 @@ void note_progress();
 
 // From the copy engine (copies.cpp): whether copies are under way; finishes one, or all.
 bool copies_pending();
+bool copies_pending_to(const u8* from, u64 bytes);
 void finish_copies(bool all);
 // From meetings.cpp: a thread is gone, and nobody waits for it any more.
 void leave_meetings(Fiber& fiber);

@@ -9,7 +9,7 @@ import { watchdogError } from "../cuda/watchdog.ts";
 import { environmentError } from "../errors.ts";
 import { profileRoom, readProfile, type Profile } from "../profile.ts";
 import type { Weights } from "../weights.ts";
-import { buildEmulator, type SourceFile } from "./build.ts";
+import { buildEmulator, type Instrument, type SourceFile } from "./build.ts";
 import { Answer, Request, startEmulator, type EmulatorProcess } from "./child.ts";
 import { checkEmulatedWeights, loadWeights } from "./load.ts";
 
@@ -24,8 +24,8 @@ export interface EmulatedOptions {
    * (the default): each thread runs until it must wait, which is fastest.
    */
   readonly scheduleSeed?: number;
-  /** Build with the address and undefined-behaviour sanitizers; default false. */
-  readonly sanitize?: boolean;
+  /** What to watch the kernel for; default nothing. */
+  readonly instrument?: Instrument;
   /** In the emulated GPU's own time. */
   readonly watchdogNanos?: bigint;
   readonly onProgress?: OnProgress;
@@ -41,6 +41,9 @@ export interface EmulatedBuffer {
   readonly bytes: number;
 }
 
+/** Makes a buffer; messages call it `name`. */
+export type Allocate = (bytes: number, name: string) => Promise<EmulatedBuffer>;
+
 export const bytesOf = (view: ArrayBufferView): Uint8Array =>
   new Uint8Array(view.buffer, view.byteOffset, view.byteLength);
 
@@ -54,7 +57,7 @@ export async function expectAnswer(child: EmulatorProcess, kind: number): Promis
 interface Emulated {
   readonly child: EmulatorProcess;
   readonly options: EmulatedOptions;
-  readonly allocate: (bytes: number) => Promise<EmulatedBuffer>;
+  readonly allocate: Allocate;
   readonly buffers: Readonly<Record<BufferName, EmulatedBuffer>>;
 }
 
@@ -77,11 +80,11 @@ export async function openEmulated(options: EmulatedOptions): Promise<DeviceBack
     source: options.source,
     target: manifest.target,
     files: options.files,
-    sanitize: options.sanitize ?? false,
+    instrument: options.instrument ?? "none",
     env,
   });
   onProgress({ stage: "compile", done: 1, total: 1 });
-  const child = startEmulator(path);
+  const child = startEmulator(path, options.source);
   try {
     const emulated = await load(child, options);
     return {
@@ -97,11 +100,12 @@ export async function openEmulated(options: EmulatedOptions): Promise<DeviceBack
 }
 
 /** Gives out buffers; the process numbers them in the order of the requests. */
-function allocator(child: EmulatorProcess): (bytes: number) => Promise<EmulatedBuffer> {
+function allocator(child: EmulatorProcess): Allocate {
   let count = 0;
-  return async (bytes) => {
+  return async (bytes, name) => {
     const which = count++;
-    await child.send(Request.allocate, 0, bytesOf(BigUint64Array.of(BigInt(bytes))));
+    const size = bytesOf(BigUint64Array.of(BigInt(bytes)));
+    await child.send(Request.allocate, 0, size, new TextEncoder().encode(name));
     const answer = await expectAnswer(child, Answer.address);
     return { which, bytes, address: new DataView(answer.buffer).getBigUint64(0, true) };
   };
@@ -123,7 +127,7 @@ async function load(child: EmulatorProcess, options: EmulatedOptions): Promise<E
   };
   const allocate = allocator(child);
   const made: (readonly [string, EmulatedBuffer])[] = [];
-  for (const [name, bytes] of Object.entries(sizes)) made.push([name, await allocate(bytes)]);
+  for (const [name, bytes] of Object.entries(sizes)) made.push([name, await allocate(bytes, name)]);
   const buffers = Object.fromEntries(made) as Record<BufferName, EmulatedBuffer>;
   await loadWeights(child, allocate, manifest, weights, buffers, onProgress);
   const pages = Int32Array.from({ length: memory.pages }, (_, page) => page);
@@ -168,8 +172,8 @@ async function* run(e: Emulated, launch: Launch): AsyncGenerator<number, Summary
   const logitsSteps = {
     none: 0, lastPrompt: promptSteps(manifest, launch), all: steps,
   }[launch.logits];
-  const tokens = await e.allocate(4 * launch.maxTokens);
-  const logits = await e.allocate(4 * logitsSteps * manifest.limits.vocab);
+  const tokens = await e.allocate(4 * launch.maxTokens, "tokens");
+  const logits = await e.allocate(4 * logitsSteps * manifest.limits.vocab, "logitsLog");
   const profile = await profileBuffers(e, launch);
   await begin(e, launch, { tokens, logits, logitsSteps, profile });
   const given = yield* follow(child, launch);
@@ -205,7 +209,8 @@ async function profileBuffers(e: Emulated, { profile: wanted }: Launch): Promise
   checkProfile(manifest, wanted);
   if (wanted === undefined || manifest.profile === undefined) return { ...noProfile, buffers: null };
   const room = profileRoom(manifest.profile, manifest.launch.blocks, wanted);
-  const [times, full] = [await e.allocate(room.timesBytes), await e.allocate(room.fullBytes)];
+  const times = await e.allocate(room.timesBytes, "profile");
+  const full = await e.allocate(room.fullBytes, "profileFull");
   for (const buffer of [times, full]) await clear(e.child, buffer);
   return { ...room, times: times.address, full: full.address, buffers: [times, full] };
 }

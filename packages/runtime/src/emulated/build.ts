@@ -18,24 +18,49 @@ export interface SourceFile {
   readonly text: string;
 }
 
+/**
+ * What the program watches itself for: nothing; races and missing orders (`races`); accesses out of
+ * bounds and undefined behaviour (`memory`: the compiler's sanitizers).
+ */
+export type Instrument = "none" | "races" | "memory";
+
 export interface EmulatorBuild {
   /** The emitted source. */
   readonly source: string;
   /** Such as `sm_90a`: which of the kernel's paths are taken. */
   readonly target: string;
   readonly files: readonly SourceFile[];
-  /** With the address and undefined-behaviour sanitizers. */
-  readonly sanitize: boolean;
+  readonly instrument: Instrument;
   readonly env: Environment;
 }
 
 const run = promisify(execFile);
 
 /** Contracting a product and a sum would round differently from machine to machine. */
-const commonFlags = ["-std=c++17", "-g1", "-ffp-contract=off", "-fno-strict-aliasing"] as const;
-const sanitizeFlags = [
-  "-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-fno-omit-frame-pointer",
+const commonFlags = [
+  "-std=c++17", "-g1", "-ffp-contract=off", "-fno-strict-aliasing", "-fno-pie",
 ] as const;
+
+interface Flags {
+  /** Of every file. */
+  readonly all: readonly string[];
+  /** Of the emitted source alone: the compiler calls the emulator at every access. */
+  readonly kernel: readonly string[];
+}
+
+function flagsOf(instrument: Instrument, isClang: boolean): Flags {
+  const volatiles = isClang
+    ? ["-mllvm", "-tsan-distinguish-volatile=1"]
+    : ["--param", "tsan-distinguish-volatile=1"];
+  const sanitizers = ["-fsanitize=address,undefined", "-fno-sanitize-recover=all"];
+  const own = {
+    none: { all: [], kernel: [] },
+    races: { all: ["-DMPK_CHECK"], kernel: ["-fsanitize=thread", ...volatiles] },
+    memory: { all: [...sanitizers, "-fno-omit-frame-pointer"], kernel: [] },
+  } satisfies Record<Instrument, Flags>;
+  const { all, kernel } = own[instrument];
+  return { all: [...commonFlags, ...all], kernel };
+}
 
 /** A host C++ compiler: `$CXX`, or the first of the usual names in `$PATH`. */
 export function findHostCompiler(env: Environment): string | null {
@@ -119,9 +144,10 @@ async function compileIn(folder: string, compiler: string, args: readonly string
  */
 export async function buildEmulator(build: EmulatorBuild): Promise<string> {
   const compiler = await requireCompiler(build.env);
-  const flags = [...commonFlags, ...(build.sanitize ? sanitizeFlags : [])];
+  const flags = flagsOf(build.instrument, compiler.version.includes("clang"));
   const texts = build.files.flatMap(({ name, text }) => [name, text]);
-  const common = digestOf(compiler.path, compiler.version, flags.join(" "), ...texts);
+  const identity = [...flags.all, "", ...flags.kernel].join(" ");
+  const common = digestOf(compiler.path, compiler.version, identity, ...texts);
   const target = architecture(build.target);
   const folder = join(cacheFolder(build.env), "emulated");
   const key = digestOf(common, target, build.source);
@@ -140,10 +166,12 @@ export async function buildEmulator(build: EmulatorBuild): Promise<string> {
     await writeFile(join(work, "kernel.cu"), build.source);
     await writeFile(join(work, "kernel.cpp"), `#include "kernel.cu"\n#include "entry.hpp"\n`);
     const device = (await cached(folder, common)) ??
-      (await buildDevice(work, folder, common, compiler.path, flags, build.files));
+      (await buildDevice(work, folder, common, compiler.path, flags.all, build.files));
     const define = [`-DMPK_HOST=${target}`, "-include", "machine_host.hpp", "-w"];
-    const inputs = ["kernel.cpp", "-x", "none", device];
-    await compileIn(work, compiler.path, [...flags, "-O1", ...define, ...inputs, "-o", "program"]);
+    const kernel = [...flags.all, ...flags.kernel, "-O1", ...define, "-c", "kernel.cpp"];
+    await compileIn(work, compiler.path, [...kernel, "-o", "kernel.o"]);
+    const inputs = ["kernel.o", "-x", "none", device];
+    await compileIn(work, compiler.path, [...flags.all, "-no-pie", ...inputs, "-o", "program"]);
     return await keep(folder, key, join(work, "program"));
   } finally {
     await rm(work, { recursive: true, force: true });

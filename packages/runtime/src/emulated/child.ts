@@ -1,6 +1,7 @@
 /** @file The emulated device's process: requests go in, answers come out (see protocol.hpp). */
 import { spawn } from "node:child_process";
 import { runtimeError, type MpkError } from "../errors.ts";
+import { explainFault } from "./explain.ts";
 
 /** Kinds of requests and answers, as in protocol.hpp. */
 export const Request = {
@@ -54,8 +55,8 @@ function ended(code: number | null, signal: string | null, said: string): MpkErr
   );
 }
 
-/** Starts the program at `path`. */
-export function startEmulator(path: string): EmulatorProcess {
+/** Starts the program at `path`, built from `source`. */
+export function startEmulator(path: string, source: string): EmulatorProcess {
   const child = spawn(path, [], { stdio: ["pipe", "pipe", "pipe"] });
   const messages: Message[] = [];
   let wake: () => void = () => undefined;
@@ -66,15 +67,16 @@ export function startEmulator(path: string): EmulatorProcess {
     wake();
   };
   const split = splitter((message) => {
-    if (message.kind === Answer.fault) {
-      fail(runtimeError(
-        `the emulated kernel did what no GPU allows: ${new TextDecoder().decode(message.payload)}`,
-        "this is a fault of the emitted kernel: please report it",
-      ));
-    }
     messages.push(message);
     wake();
   });
+  const faultOf = async ({ payload }: Message): Promise<MpkError> => {
+    const text = await explainFault(new TextDecoder().decode(payload), path, source);
+    return runtimeError(
+      `the emulated kernel is at fault: ${text}`,
+      "please report it with the model's config.json and the schedule seed",
+    );
+  };
   child.stdout.on("data", split);
   child.stderr.on("data", (chunk: Buffer) => void (said += chunk.toString()));
   // A process that is gone closes the pipe; its exit tells more than the failed write.
@@ -104,7 +106,8 @@ export function startEmulator(path: string): EmulatorProcess {
     async receive() {
       for (;;) {
         const message = messages[0];
-        if (message !== undefined && message.kind !== Answer.fault) {
+        if (message?.kind === Answer.fault) throw await faultOf(message);
+        if (message !== undefined) {
           messages.shift();
           return message;
         }

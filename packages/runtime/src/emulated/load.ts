@@ -5,7 +5,7 @@ import { storedBits, toBf16Words, toFloat32, type WeightDType } from "../convert
 import { findPart } from "../cuda/pack.ts";
 import { inputError } from "../errors.ts";
 import type { Weights } from "../weights.ts";
-import { bytesOf, expectAnswer, write, type EmulatedBuffer } from "./backend.ts";
+import { bytesOf, expectAnswer, write, type Allocate, type EmulatedBuffer } from "./backend.ts";
 import { Answer, Request, type EmulatorProcess } from "./child.ts";
 
 const elementsOf = (parts: readonly TensorPart[]): number =>
@@ -63,7 +63,7 @@ async function uploadParts(
 /** Uploads the resident weights, and packs the streamed ones as the kernel's text does. */
 export async function loadWeights(
   child: EmulatorProcess,
-  allocate: (bytes: number) => Promise<EmulatedBuffer>,
+  allocate: Allocate,
   manifest: Manifest,
   weights: Weights,
   into: { readonly stream: EmulatedBuffer; readonly resident: EmulatedBuffer },
@@ -78,7 +78,7 @@ export async function loadWeights(
     report();
   }
   const sizes = manifest.pack.map(packBytes);
-  const scratch = await allocate(Math.max(0, ...sizes));
+  const scratch = await allocate(Math.max(0, ...sizes), "weights to pack");
   for (const entry of manifest.pack) {
     await packEntry(child, weights, manifest, entry, into.stream, scratch);
     report();

@@ -1,0 +1,27 @@
+/** @file Planted faults are caught, and the page that says so names each of them. */
+import { readFileSync } from "node:fs";
+import { expect, test } from "vitest";
+import { mutations, sayOf, type Mutation } from "./mutations.ts";
+
+const page = readFileSync(new URL("../../../docs/reliability.md", import.meta.url), "utf8");
+
+test("docs/reliability.md has a row for every fault, and no other", () => {
+  const [, table = ""] = page.split("| fault planted into the emitted source |");
+  const rows = [...(table.split("\n\n")[0] ?? "").matchAll(/^\| (?!-)(.*?) \|/gm)];
+  expect(rows.map(([, fault]) => fault)).toEqual(mutations.map(({ fault }) => fault));
+});
+
+const named = (fault: string): Mutation => {
+  const found = mutations.find((each) => each.fault === fault);
+  if (found === undefined) throw new Error(`no fault is called ${fault}`);
+  return found;
+};
+
+// The others follow in the long tests.
+test.each([
+  "a signal is relaxed where it must release",
+  "a stage is released by one lane before the others have read it",
+  "mbarriers are not fenced for the copy engine",
+].map(named))("$fault", async (mutation) => {
+  expect(await sayOf(mutation, [1])).toMatch(mutation.says);
+});

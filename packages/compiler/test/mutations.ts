@@ -1,0 +1,252 @@
+/** @file Faults planted into the emitted source, of the kinds that kernels of this sort have had. */
+import type { Program } from "@mpk/ir";
+import { head, layered, linear, passed, writer } from "../../cuda/test/emitted/programs.ts";
+import { runEmulated, runVirtual, type EmulatedCase } from "./emulated.ts";
+
+export interface Mutation {
+  /** What is wrong, as a row of docs/reliability.md. */
+  readonly fault: string;
+  /** Text that the emitted source must hold, and what takes its place. */
+  readonly replace: readonly (readonly [from: string, to: string])[];
+  /** What the emulator says of it. */
+  readonly says: RegExp;
+  readonly target?: string;
+  /** For faults that only some programs show. */
+  readonly program?: "layerNorm" | "wide" | "fromOne";
+}
+
+const race = /: a race in /;
+const unrolled = "for (u32 i = 0; i < in[kWordSignals]; i++) {\n";
+
+export const mutations: readonly Mutation[] = [
+  {
+    fault: "a signal is relaxed where it must release",
+    replace: [[
+      "add_release_gpu(event_counter(*c.params, events[i]), 1);",
+      "emulator::add_strong(event_counter(*c.params, events[i]), 1, emulator::Order::relaxed, " +
+        "emulator::Scope::gpu);",
+    ]],
+    says: race,
+  },
+  {
+    fault: "a wait polls relaxed where it must acquire",
+    replace: [["u32 seen = load_acquire_gpu(counter);", "u32 seen = load_relaxed_gpu(counter);"],
+      ["    seen = load_acquire_gpu(counter);", "    seen = load_relaxed_gpu(counter);"]],
+    says: race,
+  },
+  {
+    fault: "no barrier between a task's writes and its signal",
+    replace: [["Context& c, const u32* in) {\n  consumer_barrier();\n  if (c.thread == 0 && !is_aborted",
+      "Context& c, const u32* in) {\n  if (c.thread == 0 && !is_aborted"]],
+    says: race,
+  },
+  {
+    fault: "no barrier between a task's waits and its reads",
+    replace: [["* epochs);\n    }\n  }\n  consumer_barrier();", "* epochs);\n    }\n  }"]],
+    says: race,
+  },
+  {
+    fault: "a wait for the epoch before",
+    replace: [[
+      "(event & 0x80000000u) ? c.step : c.step + 1",
+      "(event & 0x80000000u) ? c.step : c.step",
+    ]],
+    says: race,
+  },
+  {
+    fault: "a wait for one signal less than there are",
+    replace: [[
+      "in[kWordFirstWait + 2 * i + 1] * epochs",
+      "(in[kWordFirstWait + 2 * i + 1] - 1) * epochs",
+    ]],
+    says: race,
+  },
+  {
+    fault: "a signal counts twice",
+    replace: [["add_release_gpu(event_counter(*c.params, events[i]), 1);",
+      "add_release_gpu(event_counter(*c.params, events[i]), 2);"]],
+    says: race,
+  },
+  {
+    fault: "a lost signal",
+    replace: [[unrolled, `${unrolled}      if (c.sm == 1 && c.step == 2) continue;\n`]],
+    says: /the watchdog ended the kernel: in step 2, SM \d/,
+  },
+  {
+    fault: "consumers wait for the wrong phase of a full stage",
+    replace: [[
+      "(chunk / kStages) & 1u, kReportStream",
+      "((chunk / kStages) & 1u) ^ 1u, kReportStream",
+    ]],
+    says: race,
+  },
+  {
+    fault: "the producer waits for the wrong phase of an empty stage",
+    replace: [["u32 parity = ((at / kStages) & 1u) ^ 1u;", "u32 parity = (at / kStages) & 1u;"]],
+    says: /: a race in |watchdog ended the kernel/,
+  },
+  {
+    fault: "the producer does not wait for an empty stage",
+    replace: [[
+      "const bool vacant = chunk < kStages || wait_empty(c, chunk);",
+      "const bool vacant = true;",
+    ]],
+    says: race,
+  },
+  {
+    fault: "a stage is released before it is read",
+    replace: [["release_stage(c, chunk + i);\n", ""],
+      ["        multiply_chunk<C>(stage_of(c, chunk + i)",
+        "        release_stage(c, chunk + i);\n        multiply_chunk<C>(stage_of(c, chunk + i)"]],
+    says: race,
+  },
+  {
+    fault: "a stage is released by one lane before the others have read it",
+    replace: [[
+      "release_stage(const Context& c, u32 chunk) {\n  warp_barrier();",
+      "release_stage(const Context& c, u32 chunk) {",
+    ]],
+    says: race,
+  },
+  {
+    fault: "a stage is released twice",
+    replace: [[
+      "if (c.lane == 0) mbarrier_arrive(&c.shared->empty",
+      "if (c.lane < 2) mbarrier_arrive(&c.shared->empty",
+    ]],
+    says: /an mbarrier takes 1 arrivals a phase, this is one more|: a race in |watchdog ended/,
+  },
+  {
+    fault: "a short copy",
+    replace: [[
+      "copy_to_stage(stage_of(c, chunk), src, bytes,",
+      "copy_to_stage(stage_of(c, chunk), src, bytes - 512,",
+    ]],
+    says: /other tokens|no token could be chosen/,
+  },
+  {
+    fault: "a copy from the chunk before",
+    replace: [[
+      "copy_to_stage(stage_of(c, chunk), src, bytes,",
+      "copy_to_stage(stage_of(c, chunk), src - (chunk % 3 == 2 ? 1024 : 0), bytes,",
+    ]],
+    says: /other tokens|no token could be chosen/,
+  },
+  {
+    fault: "copies are in flight when the block ends",
+    replace: [["  producer.drain(c);\n", ""]],
+    says: /copies to the shared memory of an SM whose threads are gone/,
+  },
+  {
+    fault: "mbarriers are not fenced for the copy engine",
+    replace: [["    mbarrier_init_fence();\n", ""]],
+    says: /no proxy fence between a write and a bulk copy/,
+  },
+  {
+    fault: "no barrier between the mbarriers' initialization and their use",
+    replace: [["  block_barrier();\n  if (kRunStart", "  if (kRunStart"]],
+    says: /: a race in |not initialized/,
+  },
+  {
+    fault: "two sums in a row share their slots",
+    replace: [[
+      "float* sums = c.shared->reduce + slot * kConsumerWarps;",
+      "float* sums = c.shared->reduce;",
+    ]],
+    says: race,
+    program: "layerNorm",
+  },
+  {
+    fault: "tile groups share one partial buffer",
+    replace: [["    buffer ^= 1;\n", ""]],
+    says: race,
+    program: "wide",
+  },
+  {
+    fault: "the next instruction overwrites the one that runs",
+    replace: [[
+      "fetch(c, cursor, (c.instruction + 1) & 1u);",
+      "fetch(c, cursor, c.instruction & 1u);",
+    ]],
+    says: race,
+  },
+  {
+    fault: "a token's count goes to the host before the token may be read",
+    replace: [["store_release_system(control_word(p, kControlProduced), produced);",
+      "emulator::store_strong(control_word(p, kControlProduced), produced, emulator::Order::relaxed, " +
+        "emulator::Scope::system);"]],
+    says: /: a race in tokens/,
+  },
+  {
+    fault: "every query head appends its group's key and value",
+    replace: [["if (head % kGroup == 0) {", "{"]],
+    says: race,
+  },
+  {
+    fault: "keys are read ahead while position 0 is written",
+    replace: [["if (!kHas || c.position == 0) return;", "if (!kHas) return;"]],
+    says: race,
+    program: "fromOne",
+  },
+  {
+    fault: "activations are read past coherence (ld.global.nc)",
+    replace: [["  Vec4 r = load_vec4(p);\n", "  Vec4 r = load_const_vec4(p);\n"]],
+    says: /read as constant what the launch writes/,
+  },
+  {
+    fault: "a shuffle that half of the lanes do not reach",
+    replace: [[
+      "  v = warp_sum(v);\n  if (c.lane == 0) sums",
+      "  if (c.lane < 16) v = warp_sum(v);\n  if (c.lane == 0) sums",
+    ]],
+    says: /a lane is at|wait at barriers/,
+  },
+];
+
+const programs: Readonly<Record<"decoder" | NonNullable<Mutation["program"]>, () => Program>> = {
+  decoder: () => passed(layered(2)),
+  layerNorm: () => {
+    const w = writer("layer-norm", { maxTokens: 1, maxContext: 32 });
+    return head(w, linear(w, "w", w.embed(300, 64), 64, { norm: "layer" }), 40);
+  },
+  fromOne: () => passed(layered(2)),
+  wide: () => {
+    const w = writer("wide", { maxTokens: 8, maxContext: 32 });
+    return head(w, linear(w, "w", w.embed(300, 64), 4096), 40);
+  },
+};
+
+/** A decoder on three SMs whose ring goes round many times. */
+export const caseOf = ({ program, target }: Pick<Mutation, "program" | "target">): EmulatedCase => ({
+  program: programs[program ?? "decoder"](),
+  target: target ?? "sm_90a",
+  sms: program === "wide" ? 1 : 3,
+  planOptions: { stages: 8, maxInFlight: 5 },
+  maxTokens: 10,
+  ...(program === "fromOne" ? { promptIds: [5] } : {}),
+  instrument: "races",
+});
+
+/** The text with the fault in it. @throws where the emitted source has changed. */
+export function planted({ fault, replace }: Mutation, source: string): string {
+  return replace.reduce((text, [from, to]) => {
+    if (!text.includes(from)) throw new Error(`"${fault}": the source has no ${from}`);
+    return text.replaceAll(from, to);
+  }, source);
+}
+
+/** What the emulator says of a fault within these seeds, or null where it says nothing. */
+export async function sayOf(mutation: Mutation, seeds: readonly number[]): Promise<string | null> {
+  const c = caseOf(mutation);
+  const wanted = await runVirtual(c);
+  for (const scheduleSeed of seeds) {
+    try {
+      const edit = (source: string) => planted(mutation, source);
+      const got = await runEmulated({ ...c, scheduleSeed, edit });
+      if (got.tokens.join() !== wanted.tokens.join()) return "other tokens";
+    } catch (error) {
+      return error instanceof Error ? error.message : String(error);
+    }
+  }
+  return null;
+}
