@@ -1,4 +1,4 @@
-/** @file The ring and the flag-in-data protocol, searched exhaustively; every planted mistake shows. */
+/** @file The ring and the flags' protocol, searched exhaustively; every planted mistake shows. */
 import { afterAll, describe, expect, it } from "vitest";
 import {
   compileSpin, flagDefects, flagInput, flagModel, ringDefects, ringInput, ringModel,

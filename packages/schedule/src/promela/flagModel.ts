@@ -8,7 +8,7 @@ export const flagDefects = [
   "no closing wait for an SM whose last hand-off is a flag",
   "steps of many tokens do not signal",
   "steps of one token signal too",
-  "steps of many tokens do not clear",
+  "the copies take turns over steps of many tokens too",
   "the counters' target counts all steps",
   "the gate is not acquired",
   "the closing signal is relaxed",
@@ -27,9 +27,10 @@ export function flagInput(sms: number, steps: number, defect: FlagDefect): strin
 
 /**
  * Every step is one of a single token or of many, in any order. Two ops in a row hand over words,
- * polled in steps of one token and counted in steps of many; a last op hands over by a counter to
- * SM 0, which opens the next step. A flagged word has one writer. Beside the words one plain thing
- * is watched: a state's rows, rows beyond the first, the last op's value, or the descriptor.
+ * polled in steps of one token; in steps of many, their rows are plain memory behind counters. A
+ * last op hands over by a counter to SM 0, which opens the next step. A word has one writer. Beside
+ * the words one plain thing is watched: a state's rows, the rows of a step of many, the last op's
+ * value, or the descriptor.
  */
 export const flagModel = `
 c_decl {
@@ -49,7 +50,7 @@ hidden short given[3];
 #define PLAIN (PLACES - 1)
 
 #define ROWS_OF_STATE 1
-#define MORE_ROWS     2
+#define MANY_ROWS     2
 #define LAST_VALUE    3
 #define NEXT_STEP     4
 
@@ -72,8 +73,10 @@ bit many[${flagLimits.steps} + 1];
 
 #define HELD(place, index) held[(place) * DEPTH + (index)]
 #define SEEN(place) seen[me * PLACES + (place)]
-#define COPY  ((step & 1) * (DEFECT != 2))
-#define OTHER (((step + 1) & 1) * (DEFECT != 2))
+/* The copies take turns over the steps of one token. */
+#define TURN  (ones + (DEFECT == 6) * (step - ones))
+#define COPY  ((TURN & 1) * (DEFECT != 2))
+#define OTHER (((TURN + 1) & 1) * (DEFECT != 2))
 
 inline store(place, what) {
   d_step { top[place]++; HELD(place, top[place]) = what; SEEN(place) = top[place] }
@@ -145,29 +148,31 @@ inline loadAtLeast(place, what) {
   atomic { pick(place); assert(HELD(place, x) >= what); SEEN(place) = x; x = 0 }
 }
 
-#define CLEARS (DEFECT != 1 && DEFECT != 2 && DEFECT != 10 && !(DEFECT == 6 && many[step]))
+#define CLEARS (DEFECT != 1 && DEFECT != 2 && DEFECT != 10)
 
 inline hand_over(op) {
-  if :: DEFECT == 10 -> store(WORD(op, me, COPY), 0) :: else fi;
   if
-  :: CLEARS -> store(WORD(op, me, OTHER), 0); store(WORD(op, me, COPY), step + 1)
-  :: store(WORD(op, me, COPY), step + 1);
-     if :: CLEARS -> store(WORD(op, me, OTHER), 0) :: else fi
+  :: many[step] || DEFECT == 5 -> if :: DEFECT != 4 -> release(op) :: else fi
+  :: else
   fi;
   if
-  :: (many[step] && DEFECT != 4) || (!many[step] && DEFECT == 5) -> release(op)
+  :: !many[step] ->
+     if :: DEFECT == 10 -> store(WORD(op, me, COPY), 0) :: else fi;
+     if
+     :: CLEARS -> store(WORD(op, me, OTHER), 0); store(WORD(op, me, COPY), step + 1)
+     :: store(WORD(op, me, COPY), step + 1);
+        if :: CLEARS -> store(WORD(op, me, OTHER), 0) :: else fi
+     fi
   :: else
   fi
 }
 
 inline take(op) {
-  i = 0;
   if
   :: many[step] ->
-     acquire(op, N * (manyBefore + 1 + (DEFECT == 7) * (step - manyBefore)));
-     do :: i < N -> load(WORD(op, i, COPY), step + 1); i++ :: else -> break od;
+     acquire(op, N * (step - ones + 1 + (DEFECT == 7) * ones));
      if
-     :: op == 0 && watched == MORE_ROWS && owner != me -> load(PLAIN, step + 1)
+     :: op == 0 && watched == MANY_ROWS && owner != me -> load(PLAIN, step + 1)
      :: else
      fi
   :: else ->
@@ -177,7 +182,7 @@ inline take(op) {
 }
 
 proctype sm(byte me) {
-  byte i, j, x, step, manyBefore;
+  byte i, j, x, step, ones;
   do
   :: if
      :: step > 0 ->
@@ -186,12 +191,12 @@ proctype sm(byte me) {
         :: else -> acquire(GATE, step)
         fi;
         if :: watched == NEXT_STEP && me != 0 -> load(PLAIN, step) :: else fi;
-        manyBefore = manyBefore + many[step - 1]
+        ones = ones + 1 - many[step - 1]
      :: else
      fi;
      if :: step == STEPS -> break :: else fi;
      if
-     :: watched == MORE_ROWS && owner == me && many[step] -> store(PLAIN, step + 1)
+     :: watched == MANY_ROWS && owner == me && many[step] -> store(PLAIN, step + 1)
      :: else
      fi;
      hand_over(0);

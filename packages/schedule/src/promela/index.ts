@@ -1,4 +1,4 @@
-/** @file Small plans as Promela models, for SPIN: a second opinion that shares nothing with `verify`. */
+/** @file Small plans as Promela models, for SPIN: a second opinion beside `verify`. */
 import type { ScheduleTable } from "../contracts.ts";
 import { describeOp } from "../errors.ts";
 import type { Plan } from "../plan.ts";
@@ -6,7 +6,10 @@ import { renderPlan } from "./render.ts";
 import { planTables } from "./tables.ts";
 
 export interface PromelaOptions {
-  /** Steps of the launch that is searched; default 2. The time grows steeply with it. */
+  /**
+   * Steps of the launch that is searched; default 2, and 3 for a plan with flags, whose copies are
+   * used again in the third. The time grows steeply with it.
+   */
   readonly steps?: number;
 }
 
@@ -18,7 +21,7 @@ export interface PromelaOptions {
 export function exportPromela(
   plan: Plan,
   table: ScheduleTable,
-  { steps = 2 }: PromelaOptions = {},
+  { steps = plan.flags.value.length > 0 ? 3 : 2 }: PromelaOptions = {},
 ): string {
   const tables = planTables(plan, table, steps);
   const slots = Array.from(plan.order.items, (task, slot) => {
@@ -30,7 +33,7 @@ export function exportPromela(
   return renderPlan(tables, [
     `${plan.program.name} on ${plan.machine.sms} SMs, ${steps} steps. To search all executions:`,
     "  spin -a FILE && gcc -O2 -DSAFETY -DVECTORSZ=4096 -o pan pan.c && ./pan -m100000",
-    "On an error, ./pan -r replays the execution. Not in it: the weight ring below the chunk order.",
+    "On an error, ./pan -r replays the execution. Not in it: the ring below the order of chunks.",
     "Slots (places in the SMs' orders):", ...slots,
     "Watched, one at a time:", ...tables.cellNames.map((name, i) => `  ${i}: ${name}`),
   ]);

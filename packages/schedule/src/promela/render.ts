@@ -1,4 +1,4 @@
-/** @file Puts the plan model's text together: with one plan's tables in it, or loading them. Pure. */
+/** @file Puts the plan model's text together: with a plan's tables in it, or loading them. Pure. */
 import { planBody } from "./planModel.ts";
 import type { ModelSizes, PlanTables } from "./tables.ts";
 
@@ -6,12 +6,12 @@ import type { ModelSizes, PlanTables } from "./tables.ts";
 const arrayNames = [
   "counts", "orderStart", "openEnd", "waitStart", "waitEvent", "signalStart", "signalEvent",
   "threshold", "crossStep", "cellKind", "cellPart", "touchStart", "touchKind", "touchValue",
-  "imageStart", "image", "takeStart", "take",
+  "manyOnly", "pollStart", "pollWriter", "writerOf", "imageStart", "image", "takeStart", "take",
 ] as const;
 
-const defines = ({ sms, events, history }: ModelSizes, steps: number): readonly string[] => [
+const defines = ({ sms, events, history, writers }: ModelSizes, steps: number): readonly string[] => [
   `#define STEPS ${steps}`, `#define SMS ${sms}`, `#define EVENTS ${events}`,
-  `#define HISTORY ${history}`,
+  `#define HISTORY ${history}`, `#define WRITERS ${writers}`,
 ];
 
 /** A whole model of one plan, for \`spin -a\`. `title` is quoted in the first line. */

@@ -1,4 +1,4 @@
-/** @file The Promela text of one SM's weight ring: producer, bulk copies, consumer warps, leaving. */
+/** @file The Promela text of one SM's weight ring: producer, copies, consumer warps, leaving. */
 
 /** Numbers that the model loads: the ring, and what it is used for. */
 export interface RingCase {
@@ -47,8 +47,8 @@ const barrier = Array.from(
 ).join(" && ");
 
 /**
- * Chunk i goes to stage i mod stages and to warp i mod warps. A bulk copy (asynchronous proxy) makes
- * its stage garbage from its issue on and lands at any later time, in any order with others.
+ * Chunk i goes to stage i mod stages and to warp i mod warps. A bulk copy (asynchronous proxy)
+ * makes its stage garbage from its issue on and lands at any later time, in any order with others.
  */
 export const ringModel = `
 c_decl {

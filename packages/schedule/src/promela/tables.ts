@@ -3,8 +3,10 @@ import type { ScheduleTable } from "../contracts.ts";
 import { PlanError } from "../errors.ts";
 import { blockBytes } from "../packing.ts";
 import type { IdLists, Plan } from "../plan.ts";
-import { cutCells, touchKinds } from "./cells.ts";
+import { cutCells, isStore } from "./cells.ts";
 import type { Cell } from "./cells.ts";
+import { touchKinds } from "./operands.ts";
+import type { Poll } from "./operands.ts";
 
 /** In the order of the numbers in the model's text. */
 const cellKinds = ["scratch", "kv", "descriptor", "stream"] as const;
@@ -15,6 +17,8 @@ export interface ModelSizes {
   readonly events: number;
   /** Stores to one cell in all steps, and one for what was there before. */
   readonly history: number;
+  /** Tasks that store flagged words, and one that never does. */
+  readonly writers: number;
 }
 
 export interface PlanTables {
@@ -37,10 +41,7 @@ export function planTables(plan: Plan, table: ScheduleTable, steps: number): Pla
         `${plan.machine.sms}; plan the model for fewer (--sms 3)`,
     );
   }
-  if (plan.flags.value.length > 0 || plan.events.manyOnly.includes(1)) {
-    throw new PlanError("the Promela model knows counters only; plan without flags");
-  }
-  const cells = cutCells(plan, table);
+  const { cells, polls } = cutCells(plan, table);
   const streams = streamTables(plan);
   const slots = plan.order.items.length;
   const history = 1 + steps * Math.max(1, ...cells.map(mostStores));
@@ -50,33 +51,37 @@ export function planTables(plan: Plan, table: ScheduleTable, steps: number): Pla
     ...cells.map(({ kind, part }) => [cellKinds.indexOf(kind), part]),
     ...plan.streams.map((_, sm) => [cellKinds.indexOf("stream"), sm]),
   ];
+  const flags = pollTables(polls, slots);
+  const hasKinds = polls.length > 0 || plan.events.manyOnly.includes(1);
   const arrays = {
-    counts: [plan.machine.sms, slots, watched.length, hasEffect(cells) ? 1 : 0],
+    counts: [
+      plan.machine.sms, slots, watched.length, hasEffect(cells) ? 1 : 0, hasKinds ? 1 : 0,
+      countsAreRight(plan, signals.items) ? 1 : 0,
+    ],
     orderStart: [...plan.order.start],
     openEnd: openEnds(plan, waits),
     waitStart: waits.start, waitEvent: waits.items,
     signalStart: signals.start, signalEvent: signals.items,
     threshold: [...plan.events.threshold],
     crossStep: [...plan.events.crossStep],
+    manyOnly: [...plan.events.manyOnly],
     cellKind: watched.map(([kind = 0]) => kind),
     cellPart: watched.map(([, part = 0]) => part),
     ...touchTables(cells, slots),
+    pollStart: flags.pollStart, pollWriter: flags.pollWriter, writerOf: flags.writerOf,
     ...streams,
   };
   checkSizes(plan, arrays, signals.items, steps);
   const { sms } = plan.machine;
   return {
-    sizes: { sms, events: Math.max(1, plan.events.count), history },
+    sizes: { sms, events: Math.max(1, plan.events.count), history, writers: flags.writers },
     steps,
     arrays,
     cellNames: [...cells.map(({ name }) => name), ...plan.streams.map((_, i) => `stream ${i}`)],
   };
 }
 
-function mostStores({ touches }: Cell): number {
-  const isStore = (kind: string): boolean => ["write", "append", "open"].includes(kind);
-  return touches.filter(({ kind }) => isStore(kind)).length;
-}
+const mostStores = ({ touches }: Cell): number => touches.filter(isStore).length;
 
 const hasEffect = (cells: readonly Cell[]): boolean =>
   cells.some(({ kind }) => kind === "descriptor");
@@ -124,6 +129,25 @@ function touchTables(cells: readonly Cell[], slots: number) {
   };
 }
 
+/** Writers are numbered from 1; number 0 never stores, and is awaited where nobody does. */
+function pollTables(polls: readonly Poll[], slots: number) {
+  const numbers = new Map<number, number>();
+  const numberOf = (slot: number): number => {
+    const number = slot < 0 ? 0 : (numbers.get(slot) ?? numbers.size + 1);
+    if (slot >= 0) numbers.set(slot, number);
+    return number;
+  };
+  const pollStart = [0];
+  const pollWriter: number[] = [];
+  for (let slot = 0; slot < slots; slot++) {
+    const writers = polls.filter((poll) => poll.slot === slot).map(({ writer }) => numberOf(writer));
+    pollWriter.push(...new Set(writers));
+    pollStart.push(pollWriter.length);
+  }
+  const writerOf = Array.from({ length: slots }, (_, slot) => numbers.get(slot) ?? 0);
+  return { pollStart, pollWriter, writerOf, writers: numbers.size + 1 };
+}
+
 /**
  * Per SM, the chunks in the order of its packed stream and in the order of consumption, as numbers;
  * a chunk that does not fit a stage is -1 and never the one expected.
@@ -157,15 +181,25 @@ function streamTables(plan: Plan) {
   return { imageStart, image, takeStart, take };
 }
 
+function triggersOf(signals: readonly number[]): ReadonlyMap<number, number> {
+  const triggers = new Map<number, number>();
+  for (const event of signals) triggers.set(event, (triggers.get(event) ?? 0) + 1);
+  return triggers;
+}
+
+/** Whether every wait is for all triggers: then signals and waits may be run together. */
+function countsAreRight({ events }: Plan, signals: readonly number[]): boolean {
+  const triggers = triggersOf(signals);
+  return events.threshold.every((threshold, event) => threshold === (triggers.get(event) ?? 0));
+}
+
 function checkSizes(
   plan: Plan,
   arrays: PlanTables["arrays"],
   signals: readonly number[],
   steps: number,
 ): void {
-  const triggers = new Map<number, number>();
-  for (const event of signals) triggers.set(event, (triggers.get(event) ?? 0) + 1);
-  const highest = Math.max(0, ...triggers.values(), ...plan.events.threshold);
+  const highest = Math.max(0, ...triggersOf(signals).values(), ...plan.events.threshold);
   if (highest * (steps + 1) > modelLimits.count) {
     throw new PlanError(
       `the Promela model counts to ${modelLimits.count}: an event of ${highest} triggers a step ` +

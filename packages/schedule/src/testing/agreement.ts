@@ -1,4 +1,4 @@
-/** @file The verifier and SPIN asked about the same plans; who says what, and why they may differ. */
+/** @file The verifier and SPIN asked about the same plans; what they say, why they may differ. */
 import type { ScheduleTable } from "../contracts.ts";
 import type { Plan } from "../plan.ts";
 import { renderLoader, tableText } from "../promela/render.ts";

@@ -60,7 +60,7 @@ export function compileSpin(promela: string): SpinModel {
   const said = call("spin", ["-a", "model.pml"]);
   if (/error|warning/i.test(said)) throw new Error(`spin -a:\n${said}`);
   // Safety properties need no more; stores may be many, so the state vector may be long.
-  const flags = ["-O2", "-w", "-DSAFETY", "-DNOFAIR", "-DVECTORSZ=4096"];
+  const flags = ["-O1", "-w", "-DSAFETY", "-DNOFAIR", "-DVECTORSZ=4096"];
   call("gcc", [...flags, "-o", "pan", "pan.c"]);
   return {
     search(inputs) {

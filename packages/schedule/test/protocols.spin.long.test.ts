@@ -1,0 +1,37 @@
+/** @file The ring with more stages and warps, flags in the data on three SMs and over four steps. */
+import { afterAll, describe, expect, it } from "vitest";
+import {
+  compileSpin, flagDefects, flagInput, flagModel, ringInput, ringModel,
+} from "../src/testing/index.ts";
+
+describe("the weight ring", () => {
+  const model = compileSpin(ringModel);
+  afterAll(() => model.dispose());
+
+  it("delivers every chunk once, in order, and ends", () => {
+    const shapes = [[4, 1, 3], [5, 1, 4], [6, 2, 3], [6, 2, 5], [8, 2, 5], [8, 4, 2]] as const;
+    const inputs = shapes.flatMap(([stages, warps, inFlight]) =>
+      [2, 5, 99].map((taskChunks) =>
+        ringInput({ stages, warps, inFlight, taskChunks, chunks: 2 * stages + 2, defect: "none" }),
+      ),
+    );
+    const verdicts = model.search(inputs);
+    console.log(inputs.map((input, i) => `${input}: ${verdicts[i]?.states} states`).join("\n"));
+    expect(verdicts.map(({ error }) => error)).toEqual(inputs.map(() => null));
+  });
+});
+
+describe("flags in the data", () => {
+  const model = compileSpin(flagModel);
+  afterAll(() => model.dispose());
+
+  it.each([[2, 4], [3, 2]])("never show an older word: %d SMs, %d steps", (sms, steps) => {
+    const [verdict] = model.search([flagInput(sms, steps, "none")]);
+    console.log(`${sms} SMs, ${steps} steps: ${verdict?.states} states`);
+    expect(verdict?.error).toBeNull();
+  });
+
+  it.each(flagDefects.slice(1))("fail within four steps if %s", (defect) => {
+    expect(model.search([flagInput(2, 4, defect)])[0]?.error).not.toBeNull();
+  });
+});
