@@ -25,6 +25,8 @@ export interface CompileOptions {
   readonly profile?: boolean;
   /** The planner's choices; default: its own. */
   readonly plan?: PlanOptions;
+  /** Choices for a program after all passes, where `plan` gives none; null: the planner's own. */
+  readonly findPlan?: (program: Program, machine: Machine) => PlanOptions | null;
   readonly onProgress?: OnProgress;
 }
 
@@ -33,6 +35,8 @@ export interface Compiled {
   readonly program: Program;
   /** Of the Program after all passes. */
   readonly plan: Plan;
+  /** The choices that `findPlan` made for it; null: none. */
+  readonly found: PlanOptions | null;
   readonly verification: VerifyReport;
   readonly report: Report;
   /** With a target: the `.cu` file and its Manifest. */
@@ -67,6 +71,8 @@ export class VerificationError extends MpkError {
 export interface Planned {
   readonly model: LoadedModel;
   readonly plan: Plan;
+  /** Of the planner's choices, those that `findPlan` made; null: none. */
+  readonly found: PlanOptions | null;
   readonly millis: Readonly<Record<string, number>>;
 }
 
@@ -100,9 +106,12 @@ export async function planModel(
   const machine = options.machine ?? machineOf(options.target ?? defaultTarget, options.sms);
   const model = await timed("load", () => loadModel(source, limitsOf(options)));
   const program = await timed("passes", () => runPasses(model.program, semanticsTable));
-  const plan = await timed("plan", () => makePlan(program, scheduleTable, machine, options.plan));
+  const { plan: given, findPlan } = options;
+  const found = given === undefined ? findPlan?.(program, machine) ?? null : null;
+  const choices = given ?? found ?? {};
+  const plan = await timed("plan", () => makePlan(program, scheduleTable, machine, choices));
   checkDeviceMemory(plan);
-  return { model, plan, millis };
+  return { model, plan, found, millis };
 }
 
 /**
@@ -115,7 +124,7 @@ export async function compile(
 ): Promise<Compiled> {
   const target = options.target === undefined ? defaultTarget : options.target;
   if (target !== null) checkStepTokens("--max-tokens-per-step", options.maxTokens ?? 1);
-  const { model, plan, millis: before } = await planModel(source, options);
+  const { model, plan, found, millis: before } = await planModel(source, options);
   if (target !== null) checkStepTokens("the model's maxTokens", plan.program.limits.maxTokens);
   const { millis, timed, finish } = stopwatch(options.onProgress);
   const verification = await timed("verify", () => verify(plan, scheduleTable));
@@ -127,6 +136,7 @@ export async function compile(
   return Object.freeze({
     program: model.program,
     plan,
+    found,
     verification,
     report: reportOf(plan, target, { ...before, ...millis }),
     source: emitted?.source ?? null,

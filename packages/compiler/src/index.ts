@@ -10,5 +10,6 @@ export * from "./open.ts";
 export * from "./report.ts";
 export * from "./bench/index.ts";
 export * from "./profile/index.ts";
+export * from "./tune/index.ts";
 export type { Plan, VerifyReport, LawReport, Violation } from "@mpk/schedule";
 export { saveCounterexample, savePlan } from "@mpk/schedule";

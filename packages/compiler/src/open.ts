@@ -1,6 +1,6 @@
 /** @file open(): a checkpoint compiled, loaded and ready for prompts, on what device there is. */
 import { emitTools, emulatorFiles } from "@mpk/cuda";
-import type { Precision } from "@mpk/ir";
+import type { Precision, Program } from "@mpk/ir";
 import { scheduleTable } from "@mpk/ops";
 import {
   inputError,
@@ -23,11 +23,13 @@ import {
   type Tokenizer,
   type Weights,
 } from "@mpk/runtime";
-import { virtual } from "@mpk/schedule";
+import { virtual, type Machine, type PlanOptions } from "@mpk/schedule";
 import { compile, type Compiled, type CompileOptions } from "./compile.ts";
 import { diagnose } from "./doctor.ts";
 import type { ModelSource } from "./load.ts";
 import { checkSms, defaultTarget, machineOf, machineOfDevice } from "./machine.ts";
+import { choiceText } from "./tune/knobs.ts";
+import { readTuned } from "./tune/store.ts";
 
 export type DeviceChoice = "auto" | "cuda" | "emulated" | "virtual";
 
@@ -56,6 +58,8 @@ export interface OpenOptions extends CompileOptions {
   readonly native?: Native;
   /** Where there is no checkpoint: random weights of this seed. Default: a checkpoint is needed. */
   readonly randomSeed?: bigint;
+  /** Take what `mpk tune` found for this model and GPU, if anything; default true. */
+  readonly tuned?: boolean;
   /** On a GPU, also load what measuring needs: random values made there, a read probe. */
   readonly measure?: boolean;
 }
@@ -106,7 +110,7 @@ function checkLeftOver(compiled: Compiled, weights: Weights): void {
  */
 export async function open(source: ModelSource, options: OpenOptions = {}): Promise<Opened> {
   const device = await chooseDevice(options);
-  const compiled = await compile(source, await compileFor(device, options));
+  const compiled = await compileTuned(source, await compileFor(device, options), device, options);
   const name = typeof source === "string" ? source : source.name;
   const tokenizer = compiled.checkpoint === null ? null : openTokenizer(compiled.checkpoint);
   const weights = await weightsOf(compiled, name, options.randomSeed);
@@ -125,6 +129,29 @@ export async function open(source: ModelSource, options: OpenOptions = {}): Prom
     close,
     [Symbol.asyncDispose]: close,
   };
+}
+
+/** Compiles with what was tuned, if it still makes a plan that keeps the laws; else without. */
+async function compileTuned(
+  source: ModelSource,
+  compiling: CompileOptions,
+  device: Device,
+  { tuned = true, env = process.env, onNotice }: OpenOptions,
+): Promise<Compiled> {
+  if (!tuned || device !== "cuda") return compile(source, compiling);
+  let choice: PlanOptions | null = null;
+  const findPlan = (program: Program, machine: Machine) =>
+    (choice = readTuned(program, machine, env, onNotice)?.choice ?? null);
+  try {
+    const compiled = await compile(source, { ...compiling, findPlan });
+    const changes = choice !== null && Object.keys(choice).length > 0;
+    if (changes) onNotice?.(`tuned for this GPU: ${choiceText(choice ?? {})}`);
+    return compiled;
+  } catch (error) {
+    if (choice === null) throw error;
+    onNotice?.(`what was tuned fits no longer (${choiceText(choice)}): \`mpk tune\` finds it anew`);
+    return compile(source, compiling);
+  }
 }
 
 async function weightsOf(

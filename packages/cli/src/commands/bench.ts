@@ -3,10 +3,10 @@ import {
   benchModel, chartOf, diagnose, isMeasured, markdownTable, measuredModel, readBenchFile,
   replacePart, requireGpu, resultText, type BenchFile, type BenchResult,
 } from "@mpk/compiler";
-import { inputError, messageOf } from "@mpk/runtime";
+import { inputError, messageOf, writeAtomic } from "@mpk/runtime";
 import { Option, type Command } from "commander";
 import { execFileSync } from "node:child_process";
-import { existsSync, readFileSync, statSync, writeFileSync } from "node:fs";
+import { existsSync, readFileSync, statSync } from "node:fs";
 import { numbers, seed, wholeFrom } from "../arguments.ts";
 import { exitCodes } from "../codes.ts";
 import type { Io } from "../io.ts";
@@ -20,6 +20,7 @@ interface Options {
   readonly reruns: number;
   readonly seed: bigint;
   readonly baseline?: "torch";
+  readonly tuned: boolean;
   readonly json?: boolean;
   readonly out?: string;
   readonly chart?: string;
@@ -53,6 +54,7 @@ export function benchCommand(program: Command, io: Io, setExit: (code: number) =
     .addOption(new Option("--seed <seed>", "of random weights").argParser(seed).default(1n, "1"))
     .addOption(new Option("--baseline <name>", "time it too, and hold our logits to it")
       .choices(["torch"]))
+    .option("--no-tuned", "leave out what mpk tune found")
     .option("--json", "print one JSON object")
     .option("--out <file>", "write the results as JSON")
     .option("--chart <file>", "draw the results as SVG")
@@ -117,6 +119,7 @@ async function measure(
       contexts: options.context, tokensPerStep: options.tokensPerStep, tokens: options.tokens,
       reruns: options.reruns, seed: options.seed, wantsTorch: options.baseline === "torch",
       env: io.env,
+      open: { tuned: options.tuned, onNotice: (notice) => io.stderr.write(`note: ${notice}\n`) },
       onProgress: bars.report,
       onStage: (what) => {
         bars.stop();
@@ -174,7 +177,7 @@ function newPage(path: string, file: BenchFile): string {
 
 function save(path: string, text: string, io: Io): void {
   try {
-    writeFileSync(path, text);
+    writeAtomic(path, text);
   } catch (error) {
     throw inputError(`cannot write ${path}: ${messageOf(error)}`, "name a writable file", error);
   }

@@ -3,9 +3,8 @@ import {
   accountsOf, measuredModel, open, requestFor, requireGpu, spreadOfTimes, stepMillis, traceOf,
   type Accounts, type DeviceChoice, type Opened,
 } from "@mpk/compiler";
-import { inputError, messageOf, runtimeError, type Profile } from "@mpk/runtime";
+import { inputError, messageOf, runtimeError, writeAtomic, type Profile } from "@mpk/runtime";
 import { Option, type Command } from "commander";
-import { writeFileSync } from "node:fs";
 import { seed, wholeFrom } from "../arguments.ts";
 import type { Io } from "../io.ts";
 import { accountsText } from "../profile-text.ts";
@@ -19,6 +18,7 @@ interface Options {
   readonly device: Exclude<DeviceChoice, "auto" | "virtual">;
   readonly sms?: number;
   readonly overhead?: boolean;
+  readonly tuned: boolean;
   readonly out?: string;
   readonly json?: boolean;
 }
@@ -45,6 +45,7 @@ export function profileCommand(program: Command, io: Io): void {
       .default("cuda"))
     .option("--sms <count>", "SMs to use (default: all)", wholeFrom(1))
     .option("--overhead", "also time the same steps of a kernel that keeps no profile")
+    .option("--no-tuned", "leave out what mpk tune found")
     .option("--out <file>", "write a Chrome trace, and all marks beside it")
     .option("--json", "print one JSON object")
     .addHelpText("after", examples)
@@ -58,7 +59,8 @@ async function profile(name: string, options: Options, io: Io): Promise<void> {
   const limits = { maxContext: context + skip + steps + 1 };
   const bars = progressBars(io);
   const opening = (keeps: boolean) => open(model.source(limits), {
-    ...limits, device, profile: keeps, measure: device === "cuda", randomSeed: options.seed,
+    ...limits, device, tuned: options.tuned, profile: keeps, measure: device === "cuda", randomSeed: options.seed,
+    onNotice: (notice) => io.stderr.write(`note: ${notice}\n`),
     onProgress: bars.report, env: io.env, ...(sms === undefined ? {} : { sms }),
   }).finally(bars.stop);
   const plainMs = options.overhead === true ? await plainStep(await opening(false), options) : null;
@@ -153,7 +155,7 @@ async function run(
 
 function save(path: string, text: string, io: Io): void {
   try {
-    writeFileSync(path, text);
+    writeAtomic(path, text);
   } catch (error) {
     throw inputError(`cannot write ${path}: ${messageOf(error)}`, "name a writable file", error);
   }

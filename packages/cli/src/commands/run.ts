@@ -24,6 +24,7 @@ interface Options {
   readonly scheduleSeed?: number;
   readonly instrument?: Instrument;
   readonly watchdogSeconds?: number;
+  readonly tuned: boolean;
   readonly logits?: boolean;
   readonly json?: boolean;
 }
@@ -67,6 +68,7 @@ export function runCommand(program: Command, io: Io, setExit: (code: number) => 
     .option("--sms <count>", "SMs to use (default: all; 8 without a GPU)", wholeFrom(1))
     .option("--watchdog-seconds <s>", "end a kernel that waits longer (default 10)",
       numberBetween(0.001, 3600))
+    .option("--no-tuned", "on a GPU: leave out what mpk tune found for it")
     .option("--logits", "with --json: add lastLogits, the row after the last prompt token")
     .option("--json", "print one JSON object at the end")
     .addHelpText("after", examples)
@@ -83,6 +85,7 @@ async function run(checkpoint: string, options: Options, io: Io): Promise<number
   const bars = progressBars(io);
   const opened = await open(checkpoint, {
     device: options.device,
+    tuned: options.tuned,
     onProgress: bars.report,
     onNotice: (notice) => io.stderr.write(`note: ${notice}\n`),
     env: io.env,

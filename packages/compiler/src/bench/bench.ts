@@ -22,7 +22,7 @@ export interface BenchOptions {
   readonly seed: bigint;
   /** Time PyTorch and hold logits to transformers on the same weights. */
   readonly wantsTorch: boolean;
-  readonly open?: Pick<OpenOptions, "plan" | "ordinal" | "watchdogSeconds">;
+  readonly open?: Pick<OpenOptions, "plan" | "ordinal" | "watchdogSeconds" | "tuned" | "onNotice">;
   readonly env: Environment;
   readonly onProgress?: OnProgress;
   /** What is done next, in words. */

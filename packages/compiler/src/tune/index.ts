@@ -1,0 +1,7 @@
+/** @file Tuning: the knobs, the search, what it found. */
+export { rungs, successiveHalving, type Outcome, type Ranked, type Trial } from "./halving.ts";
+export {
+  choiceText, combinations, isChoice, knobs, singleChanges, type Choice,
+} from "./knobs.ts";
+export { readTuned, tunedPath, writeTuned, type Tuned } from "./store.ts";
+export { tune, type OpenedChoice, type TuneRequest, type TuneResult } from "./tune.ts";

@@ -1,0 +1,70 @@
+/** @file The planner's choices that a search may change, as data, and what a search starts from. Pure. */
+import type { PlanOptions } from "@mpk/schedule";
+
+/** A knob's values, its default first or left out: that one is the planner's own choice. */
+type Knobs = { readonly [K in keyof PlanOptions]?: readonly NonNullable<PlanOptions[K]>[] };
+
+/** Another knob is one line here. Numbers are JSON's: what is found is stored. */
+export const knobs: Knobs = {
+  // Outstanding bytes: more reads faster, and slows the hand-offs (docs/performance.md).
+  maxInFlight: [3, 4, 5, 7, 8, 10, 12],
+  // A smaller ring leaves room for activations, and buffers less.
+  stages: [8, 16, 24],
+  stageBytes: [4096, 16384],
+  // Evening out bytes over layers.
+  period: [2, 3, 4, 6],
+  protocol: ["flag"],
+};
+
+type Name = keyof PlanOptions;
+const names = Object.keys(knobs) as readonly Name[];
+
+/** One candidate: what differs from the planner's own choices. */
+export type Choice = PlanOptions;
+
+/** A choice in a stable order of names, for comparing and storing. */
+export function choiceText(choice: Choice): string {
+  const given = names.filter((name) => choice[name] !== undefined);
+  return given.map((name) => `${name} ${String(choice[name])}`).join(", ") || "the defaults";
+}
+
+/** Every change of one knob. */
+export function singleChanges(all: Knobs = knobs): readonly Choice[] {
+  return Object.entries(all).flatMap(([name, values]) =>
+    values.map((value): Choice => ({ [name]: value })));
+}
+
+/**
+ * Choices that change several knobs at once, each to a value that helped alone; those whose gains add
+ * up to the most come first.
+ * @param helped gains by choice of one knob, milliseconds saved, all above 0
+ */
+export function combinations(
+  helped: readonly { readonly choice: Choice; readonly gain: number }[],
+): readonly Choice[] {
+  const byKnob = new Map<string, { value: Choice; gain: number }[]>();
+  for (const { choice, gain } of helped) {
+    const key = Object.keys(choice).join();
+    byKnob.set(key, [...(byKnob.get(key) ?? []), { value: choice, gain }]);
+  }
+  let made: { value: Choice; gain: number; knobs: number }[] = [{ value: {}, gain: 0, knobs: 0 }];
+  for (const options of byKnob.values()) {
+    made = made.flatMap((one) => [
+      one,
+      ...options.map(({ value, gain }) => ({
+        value: { ...one.value, ...value }, gain: one.gain + gain, knobs: one.knobs + 1,
+      })),
+    ]);
+  }
+  return made.filter((one) => one.knobs > 1).sort((a, b) => b.gain - a.gain)
+    .map(({ value }) => value);
+}
+
+/** Whether stored data is a choice of knobs that exist, with values of the right kind. */
+export function isChoice(value: unknown): value is Choice {
+  if (typeof value !== "object" || value === null || Array.isArray(value)) return false;
+  return Object.entries(value).every(([name, chosen]) => {
+    const values: readonly unknown[] = (knobs as Readonly<Record<string, readonly unknown[]>>)[name] ?? [];
+    return Object.hasOwn(knobs, name) && values.some((each) => each === chosen);
+  });
+}
