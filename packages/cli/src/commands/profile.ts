@@ -30,7 +30,8 @@ Examples:
   $ mpk profile qwen3-8b --json
 
 --out FILE.json writes a Chrome trace, for ui.perfetto.dev or chrome://tracing, and beside it
-FILE.profile.json with the accounts and every mark. On --device emulated, times are the emulator's.`;
+FILE.profile.json with the accounts and every mark. On --device emulated times are the
+emulator's: their order is a GPU's, their lengths are not.`;
 
 export function profileCommand(program: Command, io: Io): void {
   program
@@ -59,7 +60,8 @@ async function profile(name: string, options: Options, io: Io): Promise<void> {
   const limits = { maxContext: context + skip + steps + 1 };
   const bars = progressBars(io);
   const opening = (keeps: boolean) => open(model.source(limits), {
-    ...limits, device, tuned: options.tuned, profile: keeps, measure: device === "cuda", randomSeed: options.seed,
+    ...limits, device, profile: keeps, measure: device === "cuda", randomSeed: options.seed,
+    tuned: options.tuned,
     onNotice: (notice) => io.stderr.write(`note: ${notice}\n`),
     onProgress: bars.report, env: io.env, ...(sms === undefined ? {} : { sms }),
   }).finally(bars.stop);
@@ -96,7 +98,9 @@ interface Told {
 
 const heading = ({ model, device, accounts, launchMs }: Told): string =>
   `${model} on ${device}, mean of ${accounts.steps} steps and all SMs\n` +
-  (launchMs === null ? "" : `launch, beyond its steps: ${(1000 * launchMs).toFixed(1)} µs, once\n`);
+  (launchMs === null
+    ? ""
+    : `launch, beyond its steps: ${(1000 * launchMs).toFixed(1)} µs, once\n`);
 
 function overheadText(overhead: { plainMs: number; profiledMs: number } | null): string {
   if (overhead === null) return "";

@@ -23,9 +23,9 @@ Examples:
   $ mpk tune qwen3-8b --minutes 30
   $ mpk tune config.json --context 256 --json
 
-Only plans that keep all laws are tried, and only choices that give the default's tokens can win. What is
-found lies beside the cached kernels, by model and GPU; run, bench and profile take it from there, and
-say so. --no-tuned leaves it out. Ctrl-C ends the search with the best so far, kept too.`;
+Only plans that keep all laws are tried, and only choices that give the default's tokens can win.
+What is found lies beside the cached kernels, by model and GPU; run, bench and profile take it from
+there, and say so. --no-tuned leaves it out. Ctrl-C ends the search with the best so far, kept too.`;
 
 export function tuneCommand(program: Command, io: Io, setExit: (code: number) => void): void {
   program
@@ -61,7 +61,9 @@ async function run(name: string, options: Options, io: Io): Promise<number> {
       return { session, close, promptChunk: compiled.plan.program.limits.maxTokens };
     },
     onTrial({ candidate, outcome, effort }, left, minutesLeft) {
-      const told = "refused" in outcome ? `refused: ${outcome.refused}` : `${outcome.ms.toFixed(4)} ms`;
+      const told = "refused" in outcome
+        ? `refused: ${outcome.refused}`
+        : `${outcome.ms.toFixed(4)} ms`;
       const rest = `${left} left in this round, ${minutesLeft.toFixed(1)} min`;
       io.stderr.write(`${choiceText(candidate)}: ${told} (${effort} launches; ${rest})\n`);
     },
@@ -89,7 +91,8 @@ function tell(
 ): void {
   const { best, ms, defaultMs, trials, outOfTime } = result;
   if (json === true) {
-    io.stdout.write(`${JSON.stringify({ model: title, best, ms, defaultMs, trials, outOfTime, path })}\n`);
+    const all = { model: title, best, ms, defaultMs, trials, outOfTime, path };
+    io.stdout.write(`${JSON.stringify(all)}\n`);
     return;
   }
   const gain = ((1 - ms / defaultMs) * 100).toFixed(1);

@@ -40,8 +40,8 @@ export interface Ranked<C> {
 }
 
 /**
- * The candidates that were not refused, those that went furthest first and faster ones before slower
- * ones (Jamieson and Talwalkar 2016). A candidate refused at any rung is out.
+ * The candidates that were not refused, those that went furthest first and faster ones before
+ * slower ones (Jamieson and Talwalkar 2016). A candidate refused at any rung is out.
  */
 export async function successiveHalving<C>(
   request: HalvingRequest<C>,

@@ -1,4 +1,4 @@
-/** @file The planner's choices that a search may change, as data, and what a search starts from. Pure. */
+/** @file The planner's choices that a search may change, as data. Pure. */
 import type { PlanOptions } from "@mpk/schedule";
 
 /** A knob's values, its default first or left out: that one is the planner's own choice. */
@@ -35,8 +35,8 @@ export function singleChanges(all: Knobs = knobs): readonly Choice[] {
 }
 
 /**
- * Choices that change several knobs at once, each to a value that helped alone; those whose gains add
- * up to the most come first.
+ * Choices that change several knobs at once, each to a value that helped alone; those whose gains
+ * add up to the most come first.
  * @param helped gains by choice of one knob, milliseconds saved, all above 0
  */
 export function combinations(
@@ -64,7 +64,7 @@ export function combinations(
 export function isChoice(value: unknown): value is Choice {
   if (typeof value !== "object" || value === null || Array.isArray(value)) return false;
   return Object.entries(value).every(([name, chosen]) => {
-    const values: readonly unknown[] = (knobs as Readonly<Record<string, readonly unknown[]>>)[name] ?? [];
-    return Object.hasOwn(knobs, name) && values.some((each) => each === chosen);
+    const values: readonly unknown[] = Object.hasOwn(knobs, name) ? knobs[name as Name] ?? [] : [];
+    return values.some((each) => each === chosen);
   });
 }

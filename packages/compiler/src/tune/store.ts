@@ -19,8 +19,8 @@ export interface Tuned {
 const mostBytes = 65_536;
 
 /**
- * What a program and a machine are called. Names of files it was written in and the context's length
- * do not matter: the same model at another context takes the same choice.
+ * What a program and a machine are called. Names of files it was written in and the context's
+ * length do not matter: the same model at another context takes the same choice.
  * @param program after all passes
  */
 function keyOf(program: Program, machine: Machine): string {

@@ -15,7 +15,7 @@ export interface OpenedChoice {
 }
 
 export interface TuneRequest {
-  /** Compiles, verifies and opens; throws where a choice makes no plan, or one that breaks a law. */
+  /** Compiles, verifies and opens; throws where a choice makes no plan, or breaks a law. */
   open(choice: Choice): Promise<OpenedChoice>;
   readonly minutes: number;
   /** Prompt tokens, and decoded ones of a launch. */
@@ -88,8 +88,9 @@ const timeOf = (ranked: readonly Ranked<Choice>[], choice: Choice): number | und
 function choose(ranked: readonly Ranked<Choice>[], defaults: Choice, base: number) {
   const own = ranked.find(({ candidate }) => candidate === defaults);
   const defaultMs = own?.ms ?? base;
+  const least = own?.effort ?? Infinity;
   const [best] = ranked
-    .filter(({ candidate, effort }) => candidate !== defaults && effort >= (own?.effort ?? Infinity))
+    .filter(({ candidate, effort }) => candidate !== defaults && effort >= least)
     .sort((a, b) => a.ms - b.ms);
   const wins = best !== undefined && best.ms < defaultMs * (1 - leastGain);
   return wins
