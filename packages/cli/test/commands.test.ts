@@ -38,7 +38,7 @@ test("compile writes source, manifest and plan, and reports what the plan costs"
 
   const verified = await mpk(["verify", plan]);
   expect(verified).toMatchObject({ code: 0, err: "" });
-  expect(verified.out).toMatch(/on 7 SMs.*\n(law \d {2}holds .*\d.*\n){6}all laws hold/);
+  expect(verified.out).toMatch(/on 7 SMs.*\n(law \d {2}holds .*\d.*\n){7}all laws hold/);
 });
 
 test("verify exits with 1 on a broken plan and shows the smallest schedule", async () => {

@@ -1,5 +1,5 @@
 /** @file compile(): from a model to a verified Plan, the CUDA source and its Manifest. */
-import { emit, type Emitted, type Manifest } from "@mpk/cuda";
+import { emit, emittedProblems, type Emitted, type Manifest } from "@mpk/cuda";
 import { runPasses, type Program } from "@mpk/ir";
 import type { ModelLimits } from "@mpk/models";
 import { bodyTable, mostStepTokens, scheduleTable, semanticsTable } from "@mpk/ops";
@@ -185,9 +185,17 @@ function limitsOf({ maxContext, maxTokens }: CompileOptions): ModelLimits {
   return { maxContext, maxTokens: maxTokens ?? Math.min(defaultMaxTokens, maxContext) };
 }
 
-function emitFor(plan: Plan, target: string, profile = false): Emitted {
+/**
+ * The source of a plan, read back and found to say what the plan says.
+ * @throws MpkError naming what cannot be emitted, or what the text says else.
+ */
+export function emitFor(plan: Plan, target: string, profile = false): Emitted {
   try {
-    return emit(plan, scheduleTable, bodyTable, { target, profile });
+    const emitted = emit(plan, scheduleTable, bodyTable, { target, profile });
+    const [problem] = emittedProblems(plan, emitted, scheduleTable, bodyTable);
+    if (problem === undefined) return emitted;
+    const fix = "this is a fault of the emitter: please report it with the model's config.json";
+    throw runtimeError(`the emitted tables are not those of the plan: ${problem}`, fix);
   } catch (error) {
     if (!(error instanceof RangeError)) throw error;
     throw runtimeError(error.message, "plan for another target, or change the model", error);

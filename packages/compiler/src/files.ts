@@ -8,9 +8,10 @@ import {
 import {
   diffPlans, exportPromela, loadPlan, verify, type Plan, type VerifyReport,
 } from "@mpk/schedule";
-import { planModel, type Compiled, type CompileOptions } from "./compile.ts";
+import { emitFor, planModel, type Compiled, type CompileOptions } from "./compile.ts";
 import { viewPlan, type PlanView } from "./inspect.ts";
 import { isPlanFile, type ModelSource } from "./load.ts";
+import { defaultTarget } from "./machine.ts";
 
 /**
  * The files of a compiled model by name: kernel, Manifest, C header and launcher.
@@ -64,13 +65,21 @@ export async function planOf(source: ModelSource, options: CompileOptions): Prom
   return (await planModel(source, options)).plan;
 }
 
-/** Verifies a saved plan, or that of a model; violations are a result, not an error. */
+/**
+ * Verifies a saved plan, or that of a model; violations are a result, not an error. A model's plan
+ * that holds is emitted too, and what the emitted tables say is compared with it.
+ * @throws MpkError where a sound plan cannot be emitted.
+ */
 export async function verifyModel(
   source: ModelSource,
   options: CompileOptions = {},
 ): Promise<{ readonly plan: Plan; readonly verification: VerifyReport }> {
   const plan = await planOf(source, options);
-  return { plan, verification: verify(plan, scheduleTable) };
+  const verification = verify(plan, scheduleTable);
+  const target = options.target === undefined ? defaultTarget : options.target;
+  const isSaved = typeof source === "string" && isPlanFile(source);
+  if (verification.ok && target !== null && !isSaved) emitFor(plan, target);
+  return { plan, verification };
 }
 
 /** A plan's hand-offs as a model for SPIN. @throws PlanError for a plan that is too large for it. */

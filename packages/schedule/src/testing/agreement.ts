@@ -24,6 +24,7 @@ export const whyUnshown = {
   counts: "a wrong threshold that nobody waits for, or that other waits make up for",
   streams: "a ring refused for its shape, where no execution of so few chunks goes wrong",
   memory: "a placement that is wrong for bytes nobody reads, or past the arena's end",
+  device: "numbers, counters and room that only the kernel has",
 } as const satisfies Record<LawName, string | null>;
 
 export interface Opinion {

@@ -12,7 +12,7 @@ export class LawError extends Error {
 }
 
 /**
- * True if all six laws hold; throws `LawError` with every violation and the smallest schedule that
+ * True if all laws hold; throws `LawError` with every violation and the smallest schedule that
  * shows it, so that fast-check prints it.
  */
 export function lawsHold(plan: Plan, table: ScheduleTable): true {

@@ -1,4 +1,4 @@
-/** @file verify(): proves the six laws of a Plan, or shows a smallest schedule that breaks one. */
+/** @file verify(): proves the laws of a Plan, or shows a smallest schedule that breaks one. */
 import { verifyProgram } from "@mpk/ir";
 import type { SemanticsTable } from "@mpk/ir";
 import type { ScheduleTable } from "../contracts.ts";
@@ -7,6 +7,7 @@ import { structureProblems } from "../structure.ts";
 import { checkCounts } from "./counts.ts";
 import { checkCoverage } from "./coverage.ts";
 import { checkDeadlock } from "./deadlock.ts";
+import { checkDevice } from "./device.ts";
 import { execute, successions } from "./execution.ts";
 import { checkFlags } from "./flags.ts";
 import { checkMemory } from "./memory.ts";
@@ -71,5 +72,6 @@ function checkLaws(plan: Plan, table: ScheduleTable): readonly LawReport[] {
     checkCounts(model, executions),
     checkStreams(model),
     memory.close(),
+    checkDevice(model),
   ];
 }

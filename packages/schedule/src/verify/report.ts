@@ -3,9 +3,9 @@ import { describeOp } from "../errors.ts";
 import type { Plan } from "../plan.ts";
 import type { Evidence } from "./evidence.ts";
 
-/** The six laws of a Plan, in order. */
+/** The six laws of a Plan, in order, and a seventh: what the kernel adds below it. */
 export const lawNames = [
-  "coverage", "races", "deadlock", "counts", "streams", "memory",
+  "coverage", "races", "deadlock", "counts", "streams", "memory", "device",
 ] as const;
 export type LawName = (typeof lawNames)[number];
 
@@ -20,7 +20,7 @@ export interface Violation {
 }
 
 export interface LawReport {
-  /** 1 to 6. */
+  /** 1 to 7. */
   readonly law: number;
   readonly name: LawName;
   /** What was checked, and how many of each. */

@@ -27,8 +27,9 @@ function checkRing(model: Model, law: LawBook): void {
         `pass from warp to warp, and one a lap ahead takes the old phase for the new`,
     );
   }
-  if (stages <= maxInFlight) {
-    law.violate(`ring: ${maxInFlight} chunks in flight need more than ${stages} stages`);
+  // With fewer, the producer would wait for a chunk whose stage it has filled anew.
+  if (stages < maxInFlight) {
+    law.violate(`ring: ${maxInFlight} chunks in flight need as many stages, there are ${stages}`);
   }
 }
 
