@@ -55,6 +55,24 @@ describe.each(["sm_90a", "sm_80"])("%s, watched", (target) => {
   }, 5 * minutes);
 });
 
+describe.each(["sm_90a", "sm_80"])("flags in the data on %s", (target) => {
+  const plan = { protocol: "flag" } as const;
+  test.each(families)("%s, as transformers computes it", async (family) => {
+    for (const [sms, scheduleSeed] of [[4, 6], [3, 0], [7, 7]] as const) {
+      await expectGolden(family, 2e-2, { device: "emulated", target, sms, scheduleSeed, plan });
+    }
+  }, 5 * minutes);
+
+  test.each([smallOps(), linears(), passed(layered(3))])("$name", async (program) => {
+    for (const [sms, scheduleSeed] of [[3, 0], [7, 1], [2, 2], [5, 4]] as const) {
+      for (const promptIds of [[1, 5, 3, 2, 8, 13, 7], [4]]) {
+        const planOptions = plan;
+        await expectSame({ program, target, sms, scheduleSeed, maxTokens: 6, promptIds, planOptions });
+      }
+    }
+  }, 5 * minutes);
+});
+
 test("the shipped checkpoint on every SM of an H200", async () => {
   await using model = await open(kjv, { device: "emulated", sms: 132 });
   const [golden] = kjvGoldens;

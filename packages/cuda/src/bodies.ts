@@ -2,7 +2,9 @@
 import type { OpInstance, Plan, ScheduleTable } from "@mpk/schedule";
 import type { BodyEnv, BodyTable, OpBody } from "./body.ts";
 import { floatLiteral, printExpression } from "./expression.ts";
-import { bodyOperand, operandElement, operandType } from "./operands.ts";
+import {
+  bodyOperand, flagOffset, locate, operandElement, operandElementOfOne, operandType,
+} from "./operands.ts";
 import { render } from "./templates.ts";
 
 export interface RenderedBody {
@@ -45,11 +47,14 @@ function environment(plan: Plan, opIndex: number, vocab: number): BodyEnv {
   if (op === undefined) throw new RangeError(`no op ${opIndex}`);
   const layout = plan.layouts[opIndex] ?? null;
   const inputs = op.inputs.length;
+  let flagWord = inputs + op.outputs.length + op.states.length;
+  const flagOf = (id: number): number | null =>
+    flagOffset(plan, locate(plan, id)) === null ? null : flagWord++;
   return {
     inputs: op.inputs.map((id, i) =>
-      bodyOperand(plan, id, i, layout?.weights.includes(i) ?? false),
+      bodyOperand(plan, id, i, layout?.weights.includes(i) ?? false, flagOf(id)),
     ),
-    outputs: op.outputs.map((id, i) => bodyOperand(plan, id, inputs + i, false)),
+    outputs: op.outputs.map((id, i) => bodyOperand(plan, id, inputs + i, false, flagOf(id))),
     states: op.states.map((id, i) => ({
       word: inputs + op.outputs.length + i,
       kvHeads: plan.program.states.find((state) => state.value === id)?.kvHeads ?? 0,
@@ -60,6 +65,8 @@ function environment(plan: Plan, opIndex: number, vocab: number): BodyEnv {
     workBytes: plan.ring.activationBytes + 2 * plan.ring.partialBytes,
     vocab,
     element: operandElement,
+    elementOfOne: operandElementOfOne,
+    flags: plan.flags.value.length > 0,
     type: operandType,
     expression: printExpression,
     float: floatLiteral,

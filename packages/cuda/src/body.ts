@@ -21,6 +21,8 @@ export interface BodyOperand {
   readonly lastRow: boolean;
   /** Index of the operand's address word. */
   readonly word: number;
+  /** Index of the address word of its copy, where steps of one token hand it over by flags. */
+  readonly flag: number | null;
 }
 
 export interface BodyEnv {
@@ -40,6 +42,10 @@ export interface BodyEnv {
    * row or one column broadcast.
    */
   element(operand: BodyOperand, row: string, column: string): string;
+  /** The same in a step of one token, awaiting the element's word where it is flagged. */
+  elementOfOne(operand: BodyOperand, column: string): string;
+  /** The plan has flagged values: bodies that can have them say so in their constants. */
+  readonly flags: boolean;
   /** C type of an operand's elements. */
   type(operand: BodyOperand): string;
   /** A float32 constant as C++. */
@@ -47,7 +53,9 @@ export interface BodyEnv {
 }
 
 /** What a template sees; every name it uses must be here. */
-export type BodyView = { readonly [name: string]: string | number | boolean | readonly unknown[] };
+export type BodyView = { readonly [name: string]: Shown | readonly unknown[] | BodyFacts };
+type Shown = string | number | boolean;
+type BodyFacts = { readonly [name: string]: Shown };
 
 export interface OpBody<A = unknown> {
   /**

@@ -3,10 +3,11 @@ import { readFileSync } from "node:fs";
 import { type Plan, type ScheduleTable, sharedReserveBytes } from "@mpk/schedule";
 import { type Bodies, renderBodies } from "./bodies.ts";
 import type { BodyTable } from "./body.ts";
-import { encodeSm, idsOf, operandWords } from "./encode.ts";
+import { encodeSm, idsOf, manyOnlyBit, operandWords } from "./encode.ts";
 import { maxInstructionWords, type Run, roll, Word } from "./instructions.ts";
 import {
   ControlWord,
+  type FlagMemory,
   kernelParams,
   type Manifest,
   paramsAsC,
@@ -16,7 +17,7 @@ import {
   stepBytes,
 } from "./manifest.ts";
 import { layoutMemory, type MemoryLayout } from "./memory.ts";
-import { columnsOf } from "./operands.ts";
+import { columnsOf, locate } from "./operands.ts";
 import { profileConstants, profileLayout } from "./profile.ts";
 import { findTarget, type Target } from "./targets.ts";
 import { render } from "./templates.ts";
@@ -40,12 +41,24 @@ const sharedPages = 64;
 const deviceFiles = [
   "machine", "core", "linear", "heads", "attention", "rows", "sampling", "choose", "decode", "pack",
 ] as const;
+/** Those that plans with flagged values have besides. */
+const flagFiles = ["flags", "linear_of_one"] as const;
 
-/** A device file's text. Lines marked `//profile:` are left out, or code with `profile`. */
-export function deviceText(name: string, profile = false): string {
+/** Parts of the kernel that only some plans or options have. */
+export interface KernelParts {
+  readonly profile: boolean;
+  readonly flags: boolean;
+}
+
+/** A device file's text. Lines marked `//profile:` are code with `profile`, else left out, and so on. */
+export function deviceText(
+  name: string,
+  parts: KernelParts = { profile: false, flags: false },
+): string {
   const text = readFileSync(new URL(`./device/${name}`, import.meta.url), "utf8");
-  const hooks = /^( *)\/\/profile: (.*\n)/gm;
-  return text.replaceAll(hooks, profile ? "$1$2" : "");
+  return text.replaceAll(/^( *)\/\/(profile|flags): (.*\n)/gm, (_, indent, part, line) => {
+    return parts[part as keyof KernelParts] ? `${indent}${line}` : "";
+  });
 }
 
 function capitalized(prefix: string, entries: { readonly [key: string]: number }) {
@@ -124,9 +137,34 @@ function constants(plan: Plan, vocab: number, event: number, profile: boolean) {
     ...capitalized("kWord", Word),
     ...capitalized("kControl", ControlWord),
     ...capitalized("kStatus", Status),
-    ...capitalized("kReport", ReportKind),
+    ...capitalized("kReport", { event: ReportKind.event, stream: ReportKind.stream }),
     ...(profile ? profileConstants(plan) : []),
+    ...(plan.flags.value.length > 0 ? flagConstants(plan) : []),
   ];
+}
+
+/** What only plans with flagged values need. */
+function flagConstants({ flags }: Plan) {
+  if (flags.copyBytes >= 2 ** 31) {
+    throw new RangeError(`a copy of the flagged values has ${flags.copyBytes} bytes: too many`);
+  }
+  return [
+    { name: "kManyOnly", value: manyOnlyBit },
+    { name: "kFlagCopyBytes", value: flags.copyBytes },
+    { name: "kReportFlag", value: ReportKind.flag },
+  ];
+}
+
+function flagMemory(plan: Plan): FlagMemory {
+  const { flags, program } = plan;
+  const inputs = program.ops.flatMap((op, index) => {
+    if (!plan.tasks.op.includes(index)) return [];
+    return op.inputs.flatMap((id, input) => {
+      const { base } = locate(plan, id);
+      return flags.value.includes(base.id) ? [{ op: index, input, value: base.name }] : [];
+    });
+  });
+  return { offsetBytes: flags.startBytes, bytes: 2 * flags.copyBytes, inputs };
 }
 
 function tables(plan: Plan, bodies: Bodies, memory: MemoryLayout) {
@@ -193,23 +231,22 @@ export function emit(
   options: EmitOptions,
 ): Emitted {
   const target = findTarget(options.target);
-  if (plan.flags.value.length > 0) {
-    throw new RangeError('the kernel has no flags in the data yet: plan with protocol "counter"');
-  }
   const { vocab, event } = stepEvent(plan, table);
   checkTables(plan, vocab);
   const memory = layoutMemory(plan);
   const bodies = renderBodies(plan, table, bodyTable, vocab);
   const { runStart, runs, words, deltas } = tables(plan, bodies, memory);
   const { profile = false } = options;
+  const parts = { profile, flags: plan.flags.value.length > 0 };
   const device = Object.fromEntries(
-    deviceFiles.map((name) => [name, deviceText(`${name}.cuh`, profile).trim()]),
+    [...deviceFiles, ...flagFiles].map((name) => [name, deviceText(`${name}.cuh`, parts).trim()]),
   );
   const launch = launchOf(plan, target);
   const source = render(deviceText("kernel.cu.njk"), {
     ...device,
     title: `${plan.program.name.replace(/[^\w.-]/g, "_")} for ${plan.machine.sms} SMs`,
     profile: profile ? deviceText("profile.cuh").trim() : "",
+    flagged: parts.flags,
     params: paramsAsC(profile),
     constants: constants(plan, vocab, event, profile),
     streamBase: initializer(memory.streamBase),
@@ -250,6 +287,9 @@ function manifestOf(
       eventBytes: (plan.events.count + 1) * eventStride,
       stepBytes: 2 * stepBytes(program.limits.maxTokens),
       pages: plan.pages,
+      ...(plan.flags.value.length === 0 ? {} : {
+        flags: flagMemory(plan),
+      }),
     },
     limits: { ...program.limits, vocab },
     pack: memory.pack,

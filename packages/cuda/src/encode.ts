@@ -1,7 +1,10 @@
 /** @file Turns a Plan's tasks into instructions: operand words, waits and signals. Pure. */
 import type { IdLists, Plan } from "@mpk/schedule";
 import { type Instruction, maxInstructionWords, Word } from "./instructions.ts";
-import { locate, scratchOffset, wordUnitBytes } from "./operands.ts";
+import { flagOffset, locate, scratchOffset, wordUnitBytes } from "./operands.ts";
+
+/** In an event's word: neither awaited nor triggered in steps of one token. */
+export const manyOnlyBit = 0x40000000;
 
 /** Byte offsets of resident weights and of states, by value id. */
 export interface Arenas {
@@ -22,12 +25,19 @@ function inUnits(bytes: number, unit: number, what: string): number {
   return word;
 }
 
-/** One address word per input, output and state of an op; 0 where the body needs none. */
+/**
+ * One address word per input, output and state of an op, 0 where the body needs none; then one for
+ * the copy of each flagged input and output.
+ */
 export function operandWords(plan: Plan, opIndex: number, arenas: Arenas): Uint32Array {
   const op = plan.program.ops[opIndex];
   if (op === undefined) throw new RangeError(`no op ${opIndex}`);
   const ids = [...op.inputs, ...op.outputs, ...op.states];
-  return Uint32Array.from(ids, (id) => {
+  const copies = [...op.inputs, ...op.outputs].flatMap((id) => {
+    const bytes = flagOffset(plan, locate(plan, id));
+    return bytes === null ? [] : [inUnits(bytes, wordUnitBytes.flag, `the copy of value ${id}`)];
+  });
+  const words = ids.map((id) => {
     const located = locate(plan, id);
     const name = located.base.name;
     switch (located.placement.kind) {
@@ -43,6 +53,12 @@ export function operandWords(plan: Plan, opIndex: number, arenas: Arenas): Uint3
         throw new RangeError("a view does not end at a placement");
     }
   });
+  return Uint32Array.from([...words, ...copies]);
+}
+
+function eventWord({ events }: Plan, event: number): number {
+  const cross = events.crossStep[event] === 1 ? 0x80000000 : 0;
+  return (event | cross | (events.manyOnly[event] === 1 ? manyOnlyBit : 0)) >>> 0;
 }
 
 /** The whole instruction list of one SM. `bodyOf[op]` is the body number of an op. */
@@ -74,10 +90,12 @@ export function encodeSm(
     out[Word.signals] = signals.length;
     let at: number = Word.firstWait;
     for (const event of waits) {
-      out[at++] = (event | (plan.events.crossStep[event] === 1 ? 0x80000000 : 0)) >>> 0;
+      out[at++] = eventWord(plan, event);
       out[at++] = plan.events.threshold[event] ?? 0;
     }
-    for (const event of signals) out[at++] = event;
+    for (const event of signals) {
+      out[at++] = event | (plan.events.manyOnly[event] === 1 ? manyOnlyBit : 0);
+    }
     out.set(words, at);
     return out;
   });

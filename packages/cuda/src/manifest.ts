@@ -141,7 +141,12 @@ export const Status = {
 } as const;
 
 /** What a reported wait was for. */
-export const ReportKind = { event: 1, stream: 2 } as const;
+export const ReportKind = {
+  event: 1,
+  stream: 2,
+  /** Words of a flagged value: the event is the op's input, 1 of expected and 0 seen a word. */
+  flag: 3,
+} as const;
 
 /** Bytes of one step descriptor: tokens, position, stop, output count, then ids. */
 export function stepBytes(maxTokens: number): number {
@@ -180,6 +185,19 @@ export interface ResidentEntry {
   readonly parts: readonly TensorPart[];
 }
 
+/** Where flagged values have their copies. */
+export interface FlagMemory {
+  /** The part of the scratch arena to fill with 0xff bytes before every launch. */
+  readonly offsetBytes: number;
+  readonly bytes: number;
+  /** For reports: which inputs of which ops are polled. */
+  readonly inputs: readonly {
+    readonly op: number;
+    readonly input: number;
+    readonly value: string;
+  }[];
+}
+
 export interface Manifest {
   readonly format: "mpk-manifest";
   readonly version: 1;
@@ -202,6 +220,8 @@ export interface Manifest {
     readonly eventBytes: number;
     readonly stepBytes: number;
     readonly pages: number;
+    /** Only with flagged values. */
+    readonly flags?: FlagMemory;
   };
   readonly limits: {
     readonly maxTokens: number;

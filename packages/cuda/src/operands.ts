@@ -4,7 +4,7 @@ import type { Placement, Plan } from "@mpk/schedule";
 import type { BodyOperand } from "./body.ts";
 
 /** An address word counts in these units of its arena. */
-export const wordUnitBytes = { scratch: 2, resident: 16, state: 256 } as const;
+export const wordUnitBytes = { scratch: 2, resident: 16, state: 256, flag: 16 } as const;
 
 /** Columns of a row: the dims behind the first, or the only dim of a rank-1 value without T. */
 export function columnsOf(type: TensorType): number {
@@ -51,8 +51,21 @@ export function scratchOffset(located: Located): number {
   return located.placement.offsetBytes + located.column * dtypeBytes[located.base.type.dtype];
 }
 
-/** What a body sees of one operand. */
-export function bodyOperand(plan: Plan, id: number, word: number, streamed: boolean): BodyOperand {
+/** Byte offset of a located operand in the first copy of its flagged value; null if it has none. */
+export function flagOffset({ flags }: Plan, { base, column }: Located): number | null {
+  const at = flags.value.indexOf(base.id);
+  if (at < 0) return null;
+  return flags.startBytes + (flags.offsetBytes[at] ?? 0) + column * dtypeBytes[base.type.dtype];
+}
+
+/** What a body sees of one operand. `flag`: the index of its copy's word, if it has one. */
+export function bodyOperand(
+  plan: Plan,
+  id: number,
+  word: number,
+  streamed: boolean,
+  flag: number | null = null,
+): BodyOperand {
   const value = valueAt(plan.program, id);
   const located = locate(plan, id);
   const arenas = {
@@ -71,6 +84,7 @@ export function bodyOperand(plan: Plan, id: number, word: number, streamed: bool
     rows: rowsOf(value.type),
     lastRow: located.lastRow,
     word,
+    flag,
   };
 }
 
@@ -99,4 +113,11 @@ export function operandElement(operand: BodyOperand, row: string, column: string
     default:
       throw new RangeError(`an operand in the ${operand.arena} arena has no element to read`);
   }
+}
+
+/** See `BodyEnv.elementOfOne`. */
+export function operandElementOfOne(operand: BodyOperand, column: string): string {
+  if (operand.flag === null) return operandElement(operand, "0", column);
+  const type = operandType(operand);
+  return `poll_one<${type}>(c, ops[${operand.flag}], ${column}, ${operand.word})`;
 }

@@ -153,12 +153,23 @@ describe("the text needs nothing from outside", () => {
   });
 
   test("every device file is in it, and no placeholder of a template is left", () => {
-    const { source } = emitReal(planOf(linears()), "sm_90a", true);
+    const made = planOf(linears());
     const folder = new URL("../src/device/", import.meta.url);
-    for (const file of readdirSync(folder).filter((name) => name.endsWith(".cuh"))) {
-      expect(source).toContain(deviceText(file, true).trim());
+    const files = readdirSync(folder).filter((name) => name.endsWith(".cuh"));
+    const parts = { profile: true, flags: false };
+    const { source } = emitReal(made, "sm_90a", true);
+    for (const file of files) {
+      const isFlags = ["flags.cuh", "linear_of_one.cuh"].includes(file);
+      expect(source.includes(deviceText(file, parts).trim()), file).toBe(!isFlags);
     }
-    expect(withoutComments(source).match(/\{\{ |\{% |undefined|NaN|\[object /g)).toBeNull();
+    const flagged = plan(linears(), scheduleTable, made.machine, { protocol: "flag" });
+    const withFlags = emitReal(flagged, "sm_90a").source;
+    for (const file of files.filter((name) => name !== "profile.cuh")) {
+      expect(withFlags).toContain(deviceText(file, { profile: false, flags: true }).trim());
+    }
+    for (const text of [source, withFlags]) {
+      expect(withoutComments(text).match(/\{\{ |\{% |undefined|NaN|\[object /g)).toBeNull();
+    }
   });
 
   test("lines end in a newline alone, and the last one does", () => {

@@ -260,6 +260,10 @@ MPK_DEVICE void attend_block(Context& c, const AttentionShared<C>& s, const u16*
       value += s.values[at * C::kD + d] * keep;
     }
     float* row = out + static_cast<u64>(query0 + j) * C::kOutStride;
+    //flags: if (C::kOutFlagged && kQueries == 1 && c.tokens == 1) {
+    //flags:   if (!is_aborted(c)) store_word(c, word_at(row + head * C::kD + d), f32_to_bits(value / sum));
+    //flags:   continue;
+    //flags: }
     store_attended(row + head * C::kD + d, value / sum);
   }
 }
@@ -289,6 +293,7 @@ MPK_DEVICE void prepare_row(const Context& c, const u32* ops, const AttentionSha
   const u32 kvHead = head / kGroup;
   HeadRow<C> row;
   HeadGains<C> gains;
+  //flags: if (poll_row<C>(c, ops, head, which, row)) {} else
   if (which == 0) {
     row.load(in_scratch<typename C::Q>(c, ops[C::kQOperand]) +
                  static_cast<u64>(token) * C::kQStride + head * C::kD, c.lane);
@@ -348,6 +353,7 @@ template <class C> MPK_DEVICE void run_attention(Context& c, const u32* in) {
   }
   begin_task(c, in);
   float* out = in_scratch<float>(c, ops[C::kOutOperand]);
+  //flags: if (C::kOutFlagged && one) out = in_copy<float>(c, ops[C::kOutFlag]);
   for (u32 head = in[kWordTileLo]; head < in[kWordTileHi]; head++) {
     for (u32 item = c.warp; item < 3 * c.tokens; item += kConsumerWarps) {
       const u32 token = item / 3, which = item % 3;

@@ -28,6 +28,8 @@ struct Shared {
   Stuck stuck;
   u32 aborted;  // this SM saw a time-out, its own or another's
   u32 leave;    // the launch is over: the producer drains and goes
+  //flags: u32 manySteps;   // steps of several tokens so far, the current one among them
+  //flags: u32 copyOffset;  // of the copy of flagged values that a step of one token uses
   //profile: u32 stalledNanos;  // the current task's waits for later chunks, as thread 0 saw them
 };
 
@@ -56,6 +58,7 @@ MPK_DEVICE u32* control_word(const Params& p, u32 index) {
 }
 MPK_DEVICE u32* abort_word(const Params& p) { return reinterpret_cast<u32*>(p.events); }
 MPK_DEVICE u32* event_counter(const Params& p, u32 event) {
+  //flags: event &= ~kManyOnly;
   return reinterpret_cast<u32*>(p.events + (event + 1) * kEventStride);
 }
 
@@ -145,13 +148,23 @@ MPK_DEVICE bool wait_barrier(Context& c, u64* bar, u32 parity, u32 kind, u32 chu
 // ---- task prologue and epilogue ----------------------------------------------------------------
 MPK_DEVICE void consumer_barrier() { group_barrier(kConsumerThreads); }
 
+//flags: // An event that steps of one token neither trigger nor await. Such events come last in lists.
+//flags: MPK_DEVICE bool is_idle(const Context& c, u32 event) {
+//flags:   return (event & kManyOnly) && c.tokens == 1;
+//flags: }
+
 // Waits for the events of the current instruction. All consumer threads call.
 MPK_DEVICE void begin_task(Context& c, const u32* in) {
+  //flags: // The task before ended with a barrier: without events to await there is no need of another.
+  //flags: if (in[kWordWaits] == 0 || is_idle(c, in[kWordFirstWait])) return;
   if (c.thread == 0) {
     u32 count = in[kWordWaits];
     for (u32 i = 0; i < count; i++) {
       u32 event = in[kWordFirstWait + 2 * i];
+      //flags: if (is_idle(c, event)) break;
       u32 epochs = (event & 0x80000000u) ? c.step : c.step + 1;
+      //flags: if (event & kManyOnly) epochs = c.shared->manySteps;
+      //flags: event &= ~kManyOnly;
       wait_event(c, event & 0x7fffffffu, in[kWordFirstWait + 2 * i + 1] * epochs);
     }
     //profile: mark(c, kMarkReady);
@@ -165,6 +178,7 @@ MPK_DEVICE void end_task(Context& c, const u32* in) {
   if (c.thread == 0 && !is_aborted(c)) {
     const u32* events = in + kWordFirstWait + 2 * in[kWordWaits];
     for (u32 i = 0; i < in[kWordSignals]; i++) {
+      //flags: if (is_idle(c, events[i])) break;
       add_release_gpu(event_counter(*c.params, events[i]), 1);
     }
     //profile: mark_end(c);

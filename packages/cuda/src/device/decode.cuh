@@ -80,6 +80,7 @@ MPK_DEVICE bool open_step(Context& c) {
         write_report(c, s.stuck);
       }
     }
+    //flags: if (s.step.tokens == 1) s.copyOffset ^= kFlagCopyBytes; else s.manySteps++;
     if (s.step.stop) *static_cast<volatile u32*>(&s.leave) = 1;
   }
   consumer_barrier();
@@ -140,6 +141,8 @@ MPK_KERNEL void __launch_bounds__(kThreads, 1) mpk_decode(const __grid_constant_
     c.shared->aborted = 0;
     c.shared->stuck.rank = 0;
     c.shared->leave = 0;
+    //flags: c.shared->manySteps = 0;
+    //flags: c.shared->copyOffset = kFlagCopyBytes;  // the first step of one token turns it to 0
     //profile: c.shared->stalledNanos = 0;
   }
   for (u32 i = c.thread; i < kSharedPages && i < kPages; i += block_threads()) {

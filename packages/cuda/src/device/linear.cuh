@@ -285,7 +285,10 @@ MPK_DEVICE void load_first_extras(const Context& c, const u32* ops, u32 tile0, u
   if (tile < tiles && column < C::kN) extras.load(c, ops, (e / kWidth) % rows, column);
 }
 
+//flags: template <class C> MPK_DEVICE void run_linear_of_one(Context& c, const u32* in);
+
 template <class C> MPK_DEVICE void run_linear(Context& c, const u32* in) {
+  //flags: if constexpr (C::kFlagged) { if (c.tokens == 1) return run_linear_of_one<C>(c, in); }
   constexpr u32 kChunkColumns = C::kBlocksPerChunk * 32;
   constexpr u32 kPadK = C::kChunksPerTile * kChunkColumns;
   // Tile after tile in the stream, whatever the groups: then groups may be as large as they fit.
@@ -295,7 +298,9 @@ template <class C> MPK_DEVICE void run_linear(Context& c, const u32* in) {
   const u32 rows = C::kXRows == 1 || C::kLastRow ? 1 : c.tokens;
   // Everything at once if it fits, else slice by slice.
   const bool whole = rows * (kPadK * 2 + 64) <= kActivationBytes;
-  const bool oneRow = rows == 1 && whole && OneRow<C>::kFits;
+  const bool oneRow =
+      //flags: !C::kFlagged &&  // those have a function of their own, and registers are few
+      rows == 1 && whole && OneRow<C>::kFits;
   OneRow<C> one;
   if (oneRow) one.load_gains(c, ops);
   begin_task(c, in);

@@ -122,6 +122,18 @@ MPK_DEVICE u32 load_relaxed_gpu(const u32* p) {
   asm volatile("ld.relaxed.gpu.global.u32 %0, [%1];" : "=r"(v) : "l"(p) : "memory");
   return v;
 }
+// Four words, each an access of its own.
+MPK_DEVICE Vec4 load_relaxed_vec4_gpu(const void* p) {
+  Vec4 v;
+  asm volatile("ld.relaxed.gpu.global.v4.u32 {%0, %1, %2, %3}, [%4];"
+               : "=r"(v.x), "=r"(v.y), "=r"(v.z), "=r"(v.w)
+               : "l"(p));
+  return v;
+}
+// Between two looks at words that have not come.
+template <u32 kNanos> MPK_DEVICE void poll_pause() {
+  if (kNanos > 0) asm volatile("nanosleep.u32 %0;" ::"r"(kNanos));
+}
 MPK_DEVICE void add_release_gpu(u32* p, u32 v) {
   asm volatile("red.release.gpu.global.add.u32 [%0], %1;" ::"l"(p), "r"(v) : "memory");
 }

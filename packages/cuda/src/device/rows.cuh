@@ -6,6 +6,7 @@ template <class C> MPK_DEVICE u32 row_count(const Context& c) { return C::kRows 
 
 // Columns [tileLo * kTile, tileHi * kTile) of every row through C::element(c, ops, row, column).
 template <class C> MPK_DEVICE void run_elements(Context& c, const u32* in) {
+  //flags: if constexpr (C::kFlagged) { if (c.tokens == 1) return run_elements_of_one<C>(c, in); }
   const u32* ops = operands(in);
   begin_task(c, in);
   typename C::Out* out = in_scratch<typename C::Out>(c, ops[C::kOutOperand]);

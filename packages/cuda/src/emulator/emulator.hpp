@@ -36,6 +36,8 @@ void warp_multiply(float* d, const u32* a, u32 b0, u32 b1);
 
 // ---- memory that threads share -----------------------------------------------------------------
 u32 load_strong(const u32* p, Order order, Scope scope);
+// Lets others go on before this thread looks again.
+void poll_pause();
 void store_strong(u32* p, u32 v, Order order, Scope scope);
 void add_strong(u32* p, u32 v, Order order, Scope scope);
 void maximum_strong(u32* p, u32 v, Order order, Scope scope);

@@ -74,6 +74,16 @@ inline u32 load_acquire_gpu(const u32* p) {
 inline u32 load_relaxed_gpu(const u32* p) {
   return emulator::load_strong(p, emulator::kRelaxed, emulator::kGpu);
 }
+inline Vec4 load_relaxed_vec4_gpu(const void* p) {
+  const u32* word = static_cast<const u32*>(p);
+  Vec4 v;
+  v.x = load_relaxed_gpu(word);
+  v.y = load_relaxed_gpu(word + 1);
+  v.z = load_relaxed_gpu(word + 2);
+  v.w = load_relaxed_gpu(word + 3);
+  return v;
+}
+template <u32> inline void poll_pause() { emulator::poll_pause(); }
 inline void add_release_gpu(u32* p, u32 v) {
   emulator::add_strong(p, v, emulator::kRelease, emulator::kGpu);
 }

@@ -148,6 +148,8 @@ u32 load_strong(const u32* p, Order order, Scope) {
   return *p;
 }
 
+void poll_pause() { park(); }
+
 void store_strong(u32* p, u32 v, Order order, Scope scope) {
   store(p, v, Kind::set, order, scope, __builtin_return_address(0));
 }

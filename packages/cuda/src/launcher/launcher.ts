@@ -97,6 +97,8 @@ function numbers({ launch, memory, limits }: Manifest) {
     u64("kvBytes", memory.kvBytes),
     u64("eventBytes", memory.eventBytes),
     u64("stepBytes", memory.stepBytes),
+    u64("flagOffset", memory.flags?.offsetBytes ?? 0),
+    u64("flagBytes", memory.flags?.bytes ?? 0),
     u32("pages", memory.pages),
     u32("maxTokens", limits.maxTokens, "prompt tokens of one step"),
     u32("maxContext", limits.maxContext),

@@ -60,7 +60,9 @@ inline std::string watchdogText(const Model& model, const u32* control) {
   }
   const std::string at = std::to_string(control[kControlReportEvent]);
   const std::string what =
-      kind == kReportEvent ? "event " + at : "chunk " + at + " of its weight stream";
+      kind == kReportEvent  ? "event " + at
+      : kind == kReportFlag ? "words of its input " + at
+                            : "chunk " + at + " of its weight stream";
   return "the watchdog ended the kernel: in step " + std::to_string(control[kControlReportStep]) +
          ", SM " + std::to_string(control[kControlReportSm]) + ", instruction " +
          std::to_string(control[kControlReportInstruction]) + ", " + where + " waited for " +
@@ -104,6 +106,10 @@ class Generation {
     owner_.upload(prompt, params_.promptCount, owner_.prompt);
     check(cudaMemsetAsync(owner_.events.get(), 0, model_.eventBytes, stream), "clearing events");
     check(cudaMemsetAsync(owner_.steps.get(), 0, model_.stepBytes, stream), "clearing steps");
+    if (model_.flagBytes > 0) {
+      void* const copies = static_cast<u8*>(owner_.scratch.get()) + model_.flagOffset;
+      check(cudaMemsetAsync(copies, 0xff, model_.flagBytes, stream), "clearing flagged values");
+    }
     check(cudaEventRecord(owner_.start.get(), stream), "launching the kernel");
     void* arguments[] = {&params_};
     check(cudaLaunchCooperativeKernel(reinterpret_cast<const void*>(model_.decodeKernel),

@@ -36,10 +36,26 @@ export function fixedRows(operand: BodyOperand): 0 | 1 {
   return operand.rows === 1 ? 1 : 0;
 }
 
-/** View of `elements.cu.njk`: `element` is C++ text over `row` and `column`. */
-export function elementsView(env: BodyEnv, tile: number, element: string) {
+/** Whether an operand is flagged, and the index of its copy's word. */
+export function flagView({ flag }: BodyOperand): { flagged: boolean; word: number } {
+  return { flagged: flag !== null, word: flag ?? 0 };
+}
+
+/** Whether steps of one token hand over any operand by flags. */
+export const anyFlagged = (env: BodyEnv): boolean =>
+  [...env.inputs, ...env.outputs].some(({ flag }) => flag !== null);
+
+/**
+ * View of `elements.cu.njk`: `element` is C++ text over `row` and `column`, `elementOfOne` its like
+ * for steps of one token, over `column`; ops without it take no flagged values.
+ */
+export function elementsView(env: BodyEnv, tile: number, element: string, elementOfOne = "") {
   const out = outputOf(env);
   return {
+    flags: env.flags,
+    flagged: anyFlagged(env),
+    out: flagView(out),
+    elementOfOne,
     columns: out.columns,
     tile,
     rows: fixedRows(out),

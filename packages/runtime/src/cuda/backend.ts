@@ -232,6 +232,10 @@ function start(r: Resources, launch: Launch, buffers: RunBuffers, control: Uint3
   control.fill(0);
   device.clear(pointers.events, manifest.memory.eventBytes, stream);
   device.clear(pointers.steps, manifest.memory.stepBytes, stream);
+  const { flags } = manifest.memory;
+  if (flags !== undefined) {
+    device.fill(pointers.scratch + BigInt(flags.offsetBytes), 0xff, flags.bytes, stream);
+  }
   clearProfile(device, buffers.profile, stream);
   const { temperature, topK, topP, seed } = launch.sampling;
   const params = encodeParams(manifest.params, {

@@ -72,6 +72,8 @@ export interface Device {
   upload(to: DevicePointer, from: HostMemory, offset: number, bytes: number, stream: Handle): void;
   download(to: HostMemory, from: DevicePointer, bytes: number, stream: Handle): void;
   clear(at: DevicePointer, bytes: number, stream: Handle): void;
+  /** Sets every byte to `byte`. */
+  fill(at: DevicePointer, byte: number, bytes: number, stream: Handle): void;
   /** Loads a cubin and finds its kernels. */
   load(cubin: Uint8Array, kernels: readonly string[]): readonly Handle[];
   registers(kernel: Handle): number;
@@ -223,6 +225,9 @@ function wrapDevice(bare: Driver, info: DeviceInfo, id: number): Device {
       call("cuMemcpyHtoDAsync_v2", to, from.address + BigInt(offset), bytes, stream),
     download: (to, from, bytes, stream) =>
       call("cuMemcpyDtoHAsync_v2", to.address, from, bytes, stream),
+    fill(at, byte, bytes, stream) {
+      if (bytes > 0) call("cuMemsetD8Async", at, byte, bytes, stream);
+    },
     clear(at, bytes, stream) {
       if (bytes > 0) call("cuMemsetD8Async", at, 0, bytes, stream);
     },

@@ -247,6 +247,11 @@ async function begin(
   const { manifest } = options;
   await write(child, buffers.prompt, Int32Array.from(launch.promptIds));
   for (const each of [buffers.control, buffers.events, buffers.steps]) await clear(child, each);
+  const { flags } = options.manifest.memory;
+  if (flags !== undefined) {
+    const absent = new Uint8Array(flags.bytes).fill(0xff);
+    await write(child, buffers.scratch, absent, flags.offsetBytes);
+  }
   const { temperature, topK, topP, seed } = launch.sampling;
   const pointers = Object.fromEntries(
     Object.entries(buffers).map(([name, { address }]) => [name, address] as const),

@@ -1,6 +1,6 @@
 /** @file attention: its task in the kernel. */
 import type { OpBody } from "@mpk/cuda";
-import { inputOf, outputOf, requirePositions, templateAt } from "../../shared/body.ts";
+import { flagView, inputOf, outputOf, requirePositions, templateAt } from "../../shared/body.ts";
 import { ropeFrequencies } from "../rope/semantics.ts";
 import type { AttentionAttrs } from "./semantics.ts";
 
@@ -51,6 +51,11 @@ export const body: OpBody<AttentionAttrs> = {
       outStride: out.stride,
       outWord: out.word,
       stateWord: env.states[0]?.word ?? 0,
+      flags: env.flags,
+      qFlag: flagView(q),
+      kFlag: flagView(k),
+      vFlag: flagView(v),
+      outFlag: flagView(out),
       qType: env.type(q),
       kType: env.type(k),
       vType: env.type(v),

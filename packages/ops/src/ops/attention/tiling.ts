@@ -51,4 +51,7 @@ export const tiling: OpTiling<AttentionAttrs> = tasksOf({
   },
   // Keys and values in bf16.
   tileCostBytes: ({ attrs }) => typicalContext * attrs.headDim * 2 * 2,
+}, {
+  polls: () => [0, 1, 2],
+  stores: () => true,
 });

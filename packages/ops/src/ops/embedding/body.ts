@@ -9,7 +9,10 @@ export const body: OpBody<EmbeddingAttrs> = {
   run: "elements",
   view(_op, env) {
     const table = inputOf(env, 1);
-    const token = `static_cast<u32>(${env.element(inputOf(env, 0), "row", "0")})`;
-    return elementsView(env, columnBlock, env.element(table, token, "column"));
+    const element = (row: string): string => {
+      const token = `static_cast<u32>(${env.element(inputOf(env, 0), row, "0")})`;
+      return env.element(table, token, "column");
+    };
+    return elementsView(env, columnBlock, element("row"), element("0"));
   },
 };

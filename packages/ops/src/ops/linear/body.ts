@@ -1,6 +1,8 @@
 /** @file linear: its task in the kernel. Weights as the A operand of mma.m16n8k16. */
 import type { OpBody } from "@mpk/cuda";
-import { fixedRows, inputOf, outputOf, templateAt } from "../../shared/body.ts";
+import {
+  anyFlagged, fixedRows, flagView, inputOf, outputOf, templateAt,
+} from "../../shared/body.ts";
 import { type LinearAttrs, linearInputs } from "./semantics.ts";
 
 const norms = { none: 0, rms: 1, layer: 2 } as const;
@@ -56,6 +58,19 @@ export const body: OpBody<LinearAttrs> = {
       extraRoom: Math.max(1, roles.extras.length),
       extras: roles.extras.map((i) => env.element(inputOf(env, i), "row", "column")),
       epilogue: env.expression(attrs.epilogue, [...products, ...values]),
+      flags: env.flags,
+      flagged: anyFlagged(env),
+      xFlag: flagView(x),
+      outFlag: flagView(out),
+      extrasOfOne: roles.extras.map((i) => {
+        const extra = inputOf(env, i);
+        return {
+          ...flagView(extra),
+          input: extra.word,
+          type: env.type(extra),
+          element: env.elementOfOne(extra, "column"),
+        };
+      }),
     };
   },
 };

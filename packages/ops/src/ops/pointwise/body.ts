@@ -9,6 +9,10 @@ export const body: OpBody<PointwiseAttrs> = {
   run: "elements",
   view(op, env) {
     const args = env.inputs.map((input) => env.element(input, "row", "column"));
-    return elementsView(env, columnBlock, env.expression(op.attrs.expr, args));
+    const argsOfOne = env.inputs.map((input) => env.elementOfOne(input, "column"));
+    return elementsView(
+      env, columnBlock, env.expression(op.attrs.expr, args),
+      env.expression(op.attrs.expr, argsOfOne),
+    );
   },
 };

@@ -1,0 +1,175 @@
+// Flags in the data: steps of one token hand values over word by word, without events. A word that is
+// kAbsent has not come yet. Each value has one row in two copies that take turns: its writer stores a
+// word into this step's copy and clears the same word of the other, which nobody looks at before the
+// next step; between steps lies the gate. See docs/adr/0006-flag-in-data.md.
+//
+// Constants of a body: kFlagged (any operand is flagged), for each such operand whether it is and where
+// its copy is among the operand words (kXFlagged, kXFlag).
+
+constexpr u32 kAbsent = 0xffffffffu;
+constexpr u32 kOtherNan = 0x7fffffffu;  // written for a NaN that looks absent
+
+// How to poll. All words at once, or one vector first and the others once that is there.
+constexpr bool kPollProbeFirst = false;
+constexpr u32 kPollBackoffNanos = 0;
+constexpr u32 kPollPatience = 64;  // looks between two looks at the clock
+
+// A flagged operand's row in the copy of this step; `word` counts 16 bytes.
+template <class E> MPK_DEVICE E* in_copy(const Context& c, u32 word) {
+  return reinterpret_cast<E*>(c.params->scratch + static_cast<u64>(word) * 16 +
+                              c.shared->copyOffset);
+}
+
+// Hands a word over, and clears it in the other copy.
+MPK_DEVICE void store_word(const Context& c, u32* to, u32 value) {
+  const u32 offset = c.shared->copyOffset;
+  u8* other = reinterpret_cast<u8*>(to) - offset + (kFlagCopyBytes - offset);
+  store_relaxed_gpu(to, value == kAbsent ? kOtherNan : value);
+  store_relaxed_gpu(reinterpret_cast<u32*>(other), kAbsent);
+}
+
+// True: give up. `spins` counts looks from 1; `input` says whose words are missing.
+MPK_DEVICE bool polled_too_long(const Context& c, u64& since, u32 spins, u32 input) {
+  poll_pause<kPollBackoffNanos>();
+  if (spins % kPollPatience != 0) return false;
+  return waited_too_long(c, since, kReportFlag, input, 1, 0);
+}
+
+MPK_DEVICE u32* word_at(float* p) { return reinterpret_cast<u32*>(p); }
+
+// ---- single words --------------------------------------------------------------------------------
+// The word that has element i of a row.
+MPK_DEVICE const u32* word_of(const float* row, u32 i) {
+  return reinterpret_cast<const u32*>(row) + i;
+}
+MPK_DEVICE const u32* word_of(const u16* row, u32 i) {
+  return reinterpret_cast<const u32*>(row) + i / 2;
+}
+MPK_DEVICE float in_word(const float*, u32 word, u32) { return bits_to_f32(word); }
+MPK_DEVICE float in_word(const u16*, u32 word, u32 i) {
+  return i % 2 == 0 ? bf16_low(word) : bf16_high(word);
+}
+
+// Looks once; `await_one` gives the number, looking again while the word is absent.
+template <class X> MPK_DEVICE u32 look_at(const Context& c, u32 operand, u32 i) {
+  return load_relaxed_gpu(word_of(in_copy<X>(c, operand), i));
+}
+template <class X>
+MPK_DEVICE float await_one(const Context& c, u32 operand, u32 i, u32 word, u32 input) {
+  const X* row = in_copy<X>(c, operand);
+  u64 since = 0;
+  for (u32 spins = 1; word == kAbsent; spins++) {
+    if (polled_too_long(c, since, spins, input)) break;
+    word = load_relaxed_gpu(word_of(row, i));
+  }
+  return in_word(row, word, i);
+}
+template <class X> MPK_DEVICE float poll_one(const Context& c, u32 operand, u32 i, u32 input) {
+  return await_one<X>(c, operand, i, look_at<X>(c, operand, i), input);
+}
+
+// ---- vectors ---------------------------------------------------------------------------------------
+MPK_DEVICE bool is_there(Vec4 v) {
+  return v.x != kAbsent && v.y != kAbsent && v.z != kAbsent && v.w != kAbsent;
+}
+
+// Vectors first, first + kConsumerThreads, ... below `limit` of a row, zeros for those beyond.
+template <u32 kCount>
+MPK_DEVICE void poll_vectors(const Context& c, const Vec4* row, u32 first, u32 limit, u32 input,
+                             Vec4 (&v)[kCount]) {
+  u64 since = 0;
+  if (kPollProbeFirst && first < limit) {
+    for (u32 spins = 1; !is_there(load_relaxed_vec4_gpu(row + first)); spins++) {
+      if (polled_too_long(c, since, spins, input)) break;
+    }
+  }
+#pragma unroll
+  for (u32 i = 0; i < kCount; i++) {
+    v[i] = Vec4{0, 0, 0, 0};
+    const u32 at = first + i * kConsumerThreads;
+    if (at < limit) v[i] = load_relaxed_vec4_gpu(row + at);
+  }
+  for (u32 spins = 1;; spins++) {
+    bool missing = false;
+#pragma unroll
+    for (u32 i = 0; i < kCount; i++) {
+      if (is_there(v[i])) continue;
+      missing = true;
+      v[i] = load_relaxed_vec4_gpu(row + first + i * kConsumerThreads);
+    }
+    if (!missing || polled_too_long(c, since, spins, input)) return;
+  }
+}
+
+// ---- what bodies do with it ------------------------------------------------------------------------
+// Whole warps call: one column a lane, neighbours in neighbouring lanes. `mine`: the lane has one.
+template <class C>
+MPK_DEVICE void store_column(const Context& c, const u32* ops, bool mine, u32 column, float y,
+                             bool aborted) {
+  typedef typename C::Out Out;
+  if constexpr (!C::kOutFlagged) {
+    if (mine) store_one(in_scratch<Out>(c, ops[C::kOutOperand]) + column, y);
+  } else if constexpr (sizeof(Out) == 4) {
+    u32* to = in_copy<u32>(c, ops[C::kOutFlag]) + column;
+    if (mine && !aborted) store_word(c, to, f32_to_bits(y));
+  } else {
+    const float right = shuffle_xor(y, 1);
+    u32* to = in_copy<u32>(c, ops[C::kOutFlag]) + column / 2;
+    if (mine && !aborted && column % 2 == 0) store_word(c, to, pack_bf16(y, right));
+  }
+}
+
+// Columns of the one row through C::element_of_one(c, ops, column).
+template <class C> MPK_DEVICE void run_elements_of_one(Context& c, const u32* in) {
+  const u32* ops = operands(in);
+  begin_task(c, in);
+  const u32 lo = in[kWordTileLo] * C::kTile;
+  const u32 end = in[kWordTileHi] * C::kTile, hi = end < C::kN ? end : C::kN;
+  for (u32 base = lo + c.warp * 32; base < hi; base += kConsumerThreads) {
+    const u32 column = base + c.lane;
+    const bool mine = column < hi;
+    const float y = mine ? C::element_of_one(c, ops, column) : 0.0f;
+    store_column<C>(c, ops, mine, column, y, is_aborted(c));
+  }
+  end_task(c, in);
+}
+
+// One warp: a head's row, which starts at `column` of a flagged operand.
+template <class C, class X>
+MPK_DEVICE void poll_head(const Context& c, u32 operand, u32 column, u32 input, HeadRow<C>& row) {
+  typedef HeadPairs<C> Pairs;
+  u32 low[Pairs::kCount], high[Pairs::kCount];
+#pragma unroll
+  for (u32 i = 0; i < Pairs::kCount; i++) {
+    const u32 d = column + (Pairs::has(c.lane, i) ? Pairs::dim(c.lane, i) : 0);
+    low[i] = look_at<X>(c, operand, d);
+    high[i] = look_at<X>(c, operand, d + Pairs::kHalf);
+  }
+#pragma unroll
+  for (u32 i = 0; i < Pairs::kCount; i++) {
+    const u32 d = column + (Pairs::has(c.lane, i) ? Pairs::dim(c.lane, i) : 0);
+    row.low[i] = await_one<X>(c, operand, d, low[i], input);
+    row.high[i] = await_one<X>(c, operand, d + Pairs::kHalf, high[i], input);
+    if (!Pairs::has(c.lane, i)) row.low[i] = row.high[i] = 0.0f;
+  }
+}
+
+// The row `which` of a head (0 q, 1 k, 2 v), if this step hands it over by flags.
+template <class C>
+MPK_DEVICE bool poll_row(const Context& c, const u32* ops, u32 head, u32 which, HeadRow<C>& row) {
+  const u32 kvHead = head / (C::kHeads / C::kKvHeads);
+  if (c.tokens != 1) return false;
+  if (C::kQFlagged && which == 0) {
+    poll_head<C, typename C::Q>(c, ops[C::kQFlag], head * C::kD, C::kQOperand, row);
+    return true;
+  }
+  if (C::kKFlagged && which == 1) {
+    poll_head<C, typename C::K>(c, ops[C::kKFlag], kvHead * C::kD, C::kKOperand, row);
+    return true;
+  }
+  if (C::kVFlagged && which == 2) {
+    poll_head<C, typename C::V>(c, ops[C::kVFlag], kvHead * C::kD, C::kVOperand, row);
+    return true;
+  }
+  return false;
+}
