@@ -23,6 +23,13 @@ test.each([0, 2])("a decoder, prompts of several tokens and of one, seed %i", as
   await expectSame({ ...common, promptIds: [3] });
 });
 
+test("a decoder has no race, nor an access without the order it needs", async () => {
+  const common = { program: decoder, planOptions: { protocol: "flag" }, maxTokens: 3 } as const;
+  for (const promptIds of [[5], [1, 5, 3, 2]]) {
+    await expectSame({ ...common, promptIds, scheduleSeed: 1, instrument: "races" });
+  }
+});
+
 test("a family's small checkpoint, as transformers computes it", async () => {
   const plan = { protocol: "flag" } as const;
   await expectGolden("qwen3", 2e-2, { device: "emulated", sms: 4, scheduleSeed: 6, plan });
