@@ -138,6 +138,11 @@ void serve(const Header& header, std::vector<u8>& payload) {
       std::memcpy(range, payload.data(), sizeof range);
       return send(Answer::bytes, place(header.which, range[0], range[1]), range[1]);
     }
+    case Request::free:
+      place(header.which, 0, 0);
+      release(buffers[header.which].bytes, buffers[header.which].size);
+      buffers[header.which] = {nullptr, 0, ""};
+      return;
     case Request::pack:
       return pack(payload);
     case Request::launch:

@@ -10,7 +10,7 @@ namespace emulator {
 
 // Memory that reads as NaN, in float32 and in bf16, until it is written. Aligned to 1024 bytes.
 u8* allocate(std::size_t bytes);
-void release(u8* p);
+void release(u8* p, std::size_t bytes);
 
 // Strong stores of an SM on their way to where other SMs see them: they get there late, and out of
 // order where nothing orders them. Whether there are any; lets one arrive, or all.

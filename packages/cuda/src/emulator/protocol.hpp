@@ -23,6 +23,7 @@ enum class Request : u32 {
   read = 4,      // payload: u64 offset, u64 bytes; answered with `bytes`
   pack = 5,      // payload: PackRequest; answered with `done`
   launch = 6,    // payload: LaunchRequest, then the kernel's parameters; answered with `done`
+  free = 8,      // no payload, no answer; the number is not given out again
   stop = 7,      // while a launch runs: sets the control block's stop word
 };
 

@@ -285,7 +285,7 @@ Tally run_grid(const Launch& launch, void (*hostTurn)()) {
   }
   finish_copies(true);
   finish_stores(true);
-  for (Block& b : grid.blocks) release(b.shared);
+  for (Block& b : grid.blocks) release(b.shared, launch.sharedBytes);
   munmap(grid.stacks, grid.fibers.size() * kStackBytes);
   return grid.tally;
 }

@@ -235,6 +235,12 @@ u8* arena_allocate(std::size_t bytes) {
   return p;
 }
 
+void arena_release(u8* p, std::size_t bytes) {
+  constexpr std::size_t kPage = 4096;
+  const std::size_t lost = (kPage - reinterpret_cast<std::size_t>(p) % kPage) % kPage;
+  if (bytes > lost) madvise(p + lost, (bytes - lost) / kPage * kPage, MADV_DONTNEED);
+}
+
 void forget_touches() {
   for (Word*& page : pages) {
     if (page == nullptr) continue;

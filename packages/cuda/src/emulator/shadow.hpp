@@ -27,6 +27,8 @@ struct Touch {
 
 // Device memory comes from one range of addresses, with a shadow.
 u8* arena_allocate(std::size_t bytes);
+// Gives the memory back; its addresses are not used again.
+void arena_release(u8* p, std::size_t bytes);
 bool in_arena(const void* p);
 // Before a launch: all that was done before is known to all.
 void forget_touches();

@@ -175,28 +175,45 @@ async function* run(e: Emulated, launch: Launch): AsyncGenerator<number, Summary
   const tokens = await e.allocate(4 * launch.maxTokens, "tokens");
   const logits = await e.allocate(4 * logitsSteps * manifest.limits.vocab, "logitsLog");
   const profile = await profileBuffers(e, launch);
-  await begin(e, launch, { tokens, logits, logitsSteps, profile });
-  const given = yield* follow(child, launch);
-  const words = await readBytes(child, e.buffers.control, 0, 4 * controlWords);
-  const control = new Uint32Array(words.buffer);
-  const status = control[ControlWord.status] ?? 0;
-  if (status === Status.watchdog) throw watchdogError(manifest, control);
-  const done = control[ControlWord.steps] ?? 0;
+  try {
+    await begin(e, launch, { tokens, logits, logitsSteps, profile });
+    const given = yield* follow(child, launch);
+    const words = await readBytes(child, e.buffers.control, 0, 4 * controlWords);
+    const control = new Uint32Array(words.buffer);
+    const status = control[ControlWord.status] ?? 0;
+    if (status === Status.watchdog) throw watchdogError(manifest, control);
+    const done = control[ControlWord.steps] ?? 0;
+    return {
+      finish: finishOf(status, done, launch, manifest),
+      promptTokens: launch.promptIds.length,
+      tokens: given,
+      steps: done,
+      millis: performance.now() - start,
+      logits: await logitsOf(e, launch, logits, Math.min(done, logitsSteps)),
+      stampNanos: [],
+      ...(await profileOf(e, launch, profile)),
+    };
+  } finally {
+    for (const buffer of [tokens, logits, ...(profile.buffers ?? [])]) {
+      await child.send(Request.free, buffer.which);
+    }
+  }
+}
+
+/** Rows of the steps from the last prompt token's on, of `steps` that were kept. */
+async function logitsOf(
+  { child, options: { manifest } }: Emulated,
+  launch: Launch,
+  logits: EmulatedBuffer,
+  steps: number,
+): Promise<readonly Float32Array[]> {
   const skip = promptSteps(manifest, launch) - 1;
   const rowBytes = 4 * manifest.limits.vocab;
-  const kept = Math.max(0, Math.min(done, logitsSteps) - skip);
-  const rows = await readBytes(child, logits, rowBytes * (kept > 0 ? skip : 0), rowBytes * kept);
-  return {
-    finish: finishOf(status, done, launch, manifest),
-    promptTokens: launch.promptIds.length,
-    tokens: given,
-    steps: done,
-    millis: performance.now() - start,
-    logits: Array.from({ length: kept }, (_, i) =>
-      new Float32Array(rows.slice(i * rowBytes, (i + 1) * rowBytes).buffer)),
-    stampNanos: [],
-    ...(await profileOf(e, launch, profile)),
-  };
+  const kept = Math.max(0, steps - skip);
+  if (kept === 0) return [];
+  const rows = await readBytes(child, logits, rowBytes * skip, rowBytes * kept);
+  return Array.from({ length: kept }, (_, i) =>
+    new Float32Array(rows.slice(i * rowBytes, (i + 1) * rowBytes).buffer));
 }
 
 interface EmulatedProfile extends ProfileBuffers {

@@ -5,7 +5,7 @@ import { explainFault } from "./explain.ts";
 
 /** Kinds of requests and answers, as in protocol.hpp. */
 export const Request = {
-  allocate: 1, write: 2, fill: 3, read: 4, pack: 5, launch: 6, stop: 7,
+  allocate: 1, write: 2, fill: 3, read: 4, pack: 5, launch: 6, stop: 7, free: 8,
 } as const;
 export const Answer = { address: 1, bytes: 2, done: 3, token: 4, fault: 5 } as const;
 

@@ -83,6 +83,7 @@ export async function loadWeights(
     await packEntry(child, weights, manifest, entry, into.stream, scratch);
     report();
   }
+  await child.send(Request.free, scratch.which);
 }
 
 const groupBytes = (entry: PackEntry): readonly number[] =>
