@@ -29,6 +29,7 @@ export function emittedProblems(
   };
   try {
     checkConstants(plan, emitted, say);
+    checkFlags(plan, emitted, say);
     const lists = [...tasksOf(emitted.source, plan.tasks.count)];
     const { sms } = plan.machine;
     if (lists.length !== sms) say(`there are lists of ${lists.length} SMs, the plan has ${sms}`);
@@ -70,6 +71,20 @@ function checkConstants(plan: Plan, { source, manifest }: Emitted, say: Say): vo
   if (events.crossStep[event] !== 1) say(`kStepEvent is event ${event}, which opens no step`);
 }
 
+/** The host clears the copies of flagged values, and nothing else, before a launch. */
+function checkFlags({ flags }: Plan, { source, manifest }: Emitted, say: Say): void {
+  const cleared = manifest.memory.flags;
+  const [start, bytes] = [cleared?.offsetBytes ?? 0, cleared?.bytes ?? 0];
+  if (flags.value.length > 0 && constantOf(source, "kFlagCopyBytes") !== flags.copyBytes) {
+    say(`kFlagCopyBytes is not ${flags.copyBytes}, the bytes of a copy of the flagged values`);
+  }
+  if (start === flags.startBytes && bytes === 2 * flags.copyBytes) return;
+  say(
+    `${bytes} bytes from ${start} on are cleared for flagged values, the plan has ` +
+      `${2 * flags.copyBytes} from ${flags.startBytes} on`,
+  );
+}
+
 function checkTasks(
   plan: Plan,
   sm: number,
@@ -87,20 +102,23 @@ function checkTasks(
     const planned = [
       op, ops[op]?.body, tasks.tileLo[task], tasks.tileHi[task],
       ...[...idsOf(plan.waits, task)].flatMap((event) => [
-        event, events.threshold[event], events.crossStep[event],
+        event, events.threshold[event], events.crossStep[event], events.manyOnly[event],
       ]),
-      -1, ...idsOf(plan.signals, task), -1, ...(ops[op]?.operands ?? []),
+      -1, ...idsOf(plan.signals, task),
+      -1, ...idsOf(plan.signals, task).filter((event) => events.manyOnly[event] === 1), -1, ...(ops[op]?.operands ?? []),
     ];
     const got = list[i];
     const emitted = got === undefined ? [] : [
       got.op, got.body, got.tileLo, got.tileHi,
-      ...got.waits.flatMap((wait) => [wait.event, wait.threshold, wait.crossStep ? 1 : 0]),
-      -1, ...got.signals, -1, ...got.operands,
+      ...got.waits.flatMap((wait) => [
+        wait.event, wait.threshold, Number(wait.crossStep), Number(wait.manyOnly),
+      ]),
+      -1, ...got.signals, -1, ...got.manyOnlySignals, -1, ...got.operands,
     ];
     if (planned.length === emitted.length && planned.every((x, at) => x === emitted[at])) return;
     say(
       `SM ${sm}, instruction ${i}: the plan has task ${task}, ${planned.join(" ")} (op, body, tiles, ` +
-        `waits, signals, operands); the text has ${emitted.join(" ")}`,
+        `waits, signals, many-only signals, operands); the text has ${emitted.join(" ")}`,
     );
   });
 }

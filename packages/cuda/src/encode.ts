@@ -1,10 +1,10 @@
 /** @file Turns a Plan's tasks into instructions: operand words, waits and signals. Pure. */
-import type { IdLists, Plan } from "@mpk/schedule";
+import { kernelProtocol, type IdLists, type Plan } from "@mpk/schedule";
 import { type Instruction, maxInstructionWords, Word } from "./instructions.ts";
 import { flagOffset, locate, scratchOffset, wordUnitBytes } from "./operands.ts";
 
 /** In an event's word: neither awaited nor triggered in steps of one token. */
-export const manyOnlyBit = 0x40000000;
+export const manyOnlyBit = 2 ** kernelProtocol.manyOnlyBit;
 
 /** Byte offsets of resident weights and of states, by value id. */
 export interface Arenas {

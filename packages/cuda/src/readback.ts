@@ -1,4 +1,5 @@
 /** @file Reads an emitted source text back: tables, constants, and each SM's instructions. Pure. */
+import { kernelProtocol } from "@mpk/schedule";
 
 /** A table's numbers, out of its initializer. */
 export function tableOf(source: string, name: string): Float64Array {
@@ -23,6 +24,10 @@ export function constantOf(source: string, name: string): number {
   return Number(digits);
 }
 
+/** Below it are the bits of an event; it says that steps of one token leave the event alone. */
+const manyOnlyBit = 2 ** kernelProtocol.manyOnlyBit;
+const isManyOnly = (word: number): boolean => word % 2 ** 31 >= manyOnlyBit;
+
 export interface EmittedTask {
   readonly body: number;
   readonly op: number;
@@ -32,8 +37,12 @@ export interface EmittedTask {
     readonly event: number;
     readonly threshold: number;
     readonly crossStep: boolean;
+    /** Not in steps of one token. */
+    readonly manyOnly: boolean;
   }[];
   readonly signals: readonly number[];
+  /** Those that steps of one token leave out. */
+  readonly manyOnlySignals: readonly number[];
   /** One address word per input, output and state. */
   readonly operands: readonly number[];
 }
@@ -64,11 +73,14 @@ export function* tasksOf(
       waits: Array.from({ length: waits }, (_, i) => {
         const event = word(at.first + 2 * i);
         return {
-          event: event % 2 ** 31, crossStep: event >= 2 ** 31,
+          event: event % manyOnlyBit, crossStep: event >= 2 ** 31, manyOnly: isManyOnly(event),
           threshold: word(at.first + 2 * i + 1),
         };
       }),
-      signals: range(firstSignal, firstSignal + signals),
+      signals: range(firstSignal, firstSignal + signals).map((word) => word % manyOnlyBit),
+      manyOnlySignals: range(firstSignal, firstSignal + signals)
+        .filter(isManyOnly)
+        .map((word) => word % manyOnlyBit),
       operands: range(firstSignal + signals, word(at.size)),
     };
   };

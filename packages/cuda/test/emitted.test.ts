@@ -1,6 +1,6 @@
 /** @file Every word of the emitted tables counts: a text changed anywhere no longer says the Plan. */
 import { readFileSync } from "node:fs";
-import { kernelProtocol } from "@mpk/schedule";
+import { kernelProtocol, plan, virtual } from "@mpk/schedule";
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { bodyTable, scheduleTable } from "@mpk/ops";
@@ -8,6 +8,7 @@ import type { Plan } from "@mpk/schedule";
 import { toyTable } from "@mpk/schedule/testing";
 import { type Emitted, emittedProblems } from "../src/index.ts";
 import { decoderPlans, emitReal } from "./emitted/decoders.ts";
+import { layered, passed } from "./emitted/programs.ts";
 import { emitToy, toyBodies, toyPlans } from "./emitted/toy.ts";
 
 /** The text with number `at` of a table raised by one. */
@@ -32,6 +33,22 @@ describe("emitted tables", () => {
     fc.assert(fc.property(toyPlans({ maxOps: 12 }), (plan) => {
       expect(problemsOf(plan, emitToy(plan))).toEqual([]);
     }), { numRuns: 30 });
+  });
+
+  test("say which events steps of one token leave alone", () => {
+    const made = plan(passed(layered(2)), scheduleTable, virtual(3), { protocol: "flag" });
+    const emitted = emitReal(made);
+    const problems = (manifest = emitted.manifest, source = emitted.source) =>
+      emittedProblems(made, { manifest, source }, scheduleTable, bodyTable);
+    expect(made.events.manyOnly).toContain(1);
+    expect(problems()).toEqual([]);
+    const { flags, ...memory } = emitted.manifest.memory;
+    expect(flags?.inputs.length).toBeGreaterThan(5);
+    expect(problems({ ...emitted.manifest, memory }).join()).toMatch(/are cleared for flagged/);
+    const always = emitted.source.replaceAll(/\b10737418(2[4-9]|[34]\d)u/g, (word) =>
+      `${Number(word.slice(0, -1)) - 2 ** 30}u`);
+    expect(always).not.toBe(emitted.source);
+    expect(problems(emitted.manifest, always).join()).toMatch(/many-only signals/);
   });
 
   test.each(["kWords", "kRuns", "kRunStart"])("%s: one number more or less is told", (table) => {

@@ -22,6 +22,7 @@ function planned(plan: Plan) {
       tileHi: tasks.tileHi[task],
       waits: idsOf(plan.waits, task).map((event) => ({
         event, threshold: events.threshold[event], crossStep: events.crossStep[event] === 1,
+        manyOnly: events.manyOnly[event] === 1,
       })),
       signals: idsOf(plan.signals, task),
     })),

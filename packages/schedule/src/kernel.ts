@@ -17,6 +17,8 @@ export const kernelProtocol = Object.freeze({
   signedWaits: true,
   /** The event word of a wait carries the edge's kind in its top bit. */
   eventBits: 31,
+  /** The bit of an event word that says that steps of one token leave the event alone. */
+  manyOnlyBit: 30,
   /** Reports name an op by this many bits. */
   reportedOpBits: 16,
 });

@@ -9,13 +9,14 @@ template <class C> struct PolledRow {
   static constexpr u32 kLimit = C::kK / kPer;
   static constexpr u32 kAll = C::kChunksPerTile * C::kBlocksPerChunk * 32 / kPer;
   static constexpr u32 kMine = (kAll + kConsumerThreads - 1) / kConsumerThreads;
-  // A normed row that fits stays in registers, gains beside it; others pass in batches.
+  // A normed row that fits stays in registers, short ones' gains beside it; others pass in batches.
   static constexpr bool kKeeps = C::kNorm == 1 && sizeof(X) == 4 && kMine <= 8;
+  static constexpr bool kEarlyGains = kKeeps && kMine <= 4;
   static constexpr u32 kBatch = C::kNorm != 0 ? (kMine < 4 ? kMine : 4) : (kMine < 8 ? kMine : 8);
-  Gains gains[kKeeps ? kMine : 1];
+  Gains gains[kEarlyGains ? kMine : 1];
 
   MPK_DEVICE void load_gains(const Context& c, const u32* ops) {
-    if constexpr (kKeeps) {
+    if constexpr (kEarlyGains) {
       const typename C::Gain* from = in_resident<typename C::Gain>(c, ops[C::kGainOperand]);
 #pragma unroll
       for (u32 i = 0; i < kMine; i++) {
@@ -45,7 +46,7 @@ template <class C> struct PolledRow {
   MPK_DEVICE void load(Context& c, const u32* ops) {
     const Vec4* row = in_copy<const Vec4>(c, ops[C::kXFlag]);
     if constexpr (kKeeps) {
-      keep(c, row);
+      keep(c, ops, row);
     } else if constexpr (C::kNorm == 0) {
       pass(c, ops, row, 0.0f, 1.0f);
     } else {
@@ -55,7 +56,7 @@ template <class C> struct PolledRow {
     }
   }
 
-  MPK_DEVICE void keep(Context& c, const Vec4* row) {
+  MPK_DEVICE void keep(Context& c, const u32* ops, const Vec4* row) {
     Vec4 v[kMine];
     poll_vectors<kMine>(c, row, c.thread, kLimit, C::kXOperand, v);
     float squares = 0.0f, x[kPer];
@@ -72,9 +73,10 @@ template <class C> struct PolledRow {
       const u32 at = c.thread + i * kConsumerThreads;
       if (at >= kAll) continue;
       unpack(v[i], x);
-      if (at < kLimit) {
+      if (!kEarlyGains && at < kLimit) normalize(c, ops, at * kPer, 0.0f, scale, x);
+      if (kEarlyGains && at < kLimit) {
         float gain[4];
-        gains[i].get(static_cast<const typename C::Gain*>(nullptr), gain);
+        gains[kEarlyGains ? i : 0].get(static_cast<const typename C::Gain*>(nullptr), gain);
 #pragma unroll
         for (u32 j = 0; j < kPer; j++) x[j] = x[j] * scale * gain[j % 4];
       }

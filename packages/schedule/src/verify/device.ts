@@ -71,8 +71,8 @@ function checkCounters({ plan }: Model, law: LawBook): void {
       `event ${event}: counts may be ${3 * threshold} from a target, and are told apart below ${half}`,
     );
   });
-  if (events.count >= 2 ** kernelProtocol.eventBits) {
-    law.violate(`${events.count} events do not fit ${kernelProtocol.eventBits} bits`);
+  if (events.count >= 2 ** kernelProtocol.manyOnlyBit) {
+    law.violate(`${events.count} events do not fit ${kernelProtocol.manyOnlyBit} bits`);
   }
   // A step takes at least one position, and the kernel ends a launch whose context is full.
   const steps = program.limits.maxContext;
