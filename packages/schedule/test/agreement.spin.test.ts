@@ -10,6 +10,9 @@ describe("verifier and SPIN agree", { timeout }, () => {
     const plans = counterPlans({ maxOps: 3, minSms: 2, maxSms: 3 }, 12);
     const all = compare({ name: "counters", steps: 2, plans, sound: 60, perKind: 8, seed: 1 });
     expect(all["agreed bad"]).toBeGreaterThan(80);
+    for (const law of ["races", "deadlock", "streams", "memory"] as const) {
+      expect(all.alone.get(law) ?? 0, `plans that break ${law} alone`).toBeGreaterThan(0);
+    }
   });
 
   it("on plans with flags in the data", () => {

@@ -1,7 +1,7 @@
 /** @file What the short and the long comparison of verifier and SPIN share: plans, counts. */
 import fc from "fast-check";
 import { expect } from "vitest";
-import type { Plan } from "../src/index.ts";
+import type { LawName, Plan } from "../src/index.ts";
 import {
   agreements, flaggedPlans, isExplained, mutatedPlans, mutationKinds, openBench, plans, toyTable,
   whyUnshown,
@@ -32,10 +32,17 @@ export const counterPlans = (sizes: PlanSizes, slots: number): fc.Arbitrary<Plan
 export const flagPlans = (sizes: PlanSizes, slots: number): fc.Arbitrary<Plan> =>
   withSmallRing(flaggedPlans(sizes), slots).filter(({ flags }) => flags.value.length > 0);
 
-type Tally = Record<Agreement, number> & { states: number; laws: Map<string, number> };
+interface Tally extends Record<Agreement, number> {
+  states: number;
+  /** Of what the verifier alone refuses: the laws that explain it. */
+  readonly unshown: Map<string, number>;
+  /** Of what both refuse: by one law alone. A verifier without that law would be found out. */
+  readonly alone: Map<LawName, number>;
+}
 
 const newTally = (): Tally => ({
-  "agreed good": 0, "agreed bad": 0, "verifier only": 0, "SPIN only": 0, states: 0, laws: new Map(),
+  "agreed good": 0, "agreed bad": 0, "verifier only": 0, "SPIN only": 0, states: 0,
+  unshown: new Map(), alone: new Map(),
 });
 
 /** Asks both, counts, and prints; a hole in the verifier or an unexplained difference fails. */
@@ -64,7 +71,8 @@ export function compare({ name, steps, plans: from, sound, perKind, seed }: Seri
   } finally {
     bench.dispose();
   }
-  console.log([`${name}, ${steps} steps`, ...lines, line("all", all)].join("\n"));
+  const alone = `refused by both, and by one law alone: ${text(all.alone)}`;
+  console.log([`${name}, ${steps} steps`, ...lines, line("all", all), alone].join("\n"));
   return all;
 }
 
@@ -84,14 +92,20 @@ function add(tally: Tally, opinion: Opinion, plan: Plan, what: string): void {
     (opinion.agreement === "verifier only" && !isExplained(opinion));
   if (isWrong) console.log(what, JSON.stringify(plan));
   expect(isWrong, `${what}: ${JSON.stringify(opinion)}`).toBe(false);
+  const [law] = opinion.laws;
+  if (opinion.agreement === "agreed bad" && opinion.laws.length === 1 && law !== undefined) {
+    tally.alone.set(law, (tally.alone.get(law) ?? 0) + 1);
+  }
   if (opinion.agreement !== "verifier only") return;
-  const laws = opinion.laws.filter((law) => whyUnshown[law] !== null).join(" and ");
-  tally.laws.set(laws, (tally.laws.get(laws) ?? 0) + 1);
+  const laws = opinion.laws.filter((broken) => whyUnshown[broken] !== null).join(" and ");
+  tally.unshown.set(laws, (tally.unshown.get(laws) ?? 0) + 1);
 }
+
+const text = (counts: ReadonlyMap<string, number>): string =>
+  [...counts].map(([law, count]) => `${law} ${count}`).join(", ");
 
 function line(name: string, tally: Tally): string {
   const parts = agreements.map((key) => `${tally[key]} ${key}`);
-  const laws = [...tally.laws].map(([law, count]) => `${law} ${count}`).join(", ");
-  const why = laws === "" ? "" : ` (${laws})`;
+  const why = tally.unshown.size === 0 ? "" : ` (${text(tally.unshown)})`;
   return `${name.padEnd(34)} ${parts.join(", ")}${why}; ${tally.states} states`;
 }

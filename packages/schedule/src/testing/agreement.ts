@@ -1,5 +1,6 @@
 /** @file The verifier and SPIN asked about the same plans; what they say, why they may differ. */
 import type { ScheduleTable } from "../contracts.ts";
+import { PlanError } from "../errors.ts";
 import type { Plan } from "../plan.ts";
 import { renderLoader, tableText } from "../promela/render.ts";
 import { ringInput, ringLimits, ringModel } from "../promela/ringModel.ts";
@@ -55,7 +56,9 @@ export function openBench(table: ScheduleTable, sizes: ModelSizes, steps: number
   };
   return {
     judge(plans) {
-      const own = models.search(plans.map((plan) => tableText(planTables(plan, table, steps))));
+      const tables = plans.map((plan) => planTables(plan, table, steps));
+      for (const made of tables) checkFits(made.sizes, sizes);
+      const own = models.search(tables.map(tableText));
       const ring = ringVerdicts(plans.map(ringOf));
       return plans.map((plan, i) => {
         const report = verify(plan, table);
@@ -73,6 +76,16 @@ export function openBench(table: ScheduleTable, sizes: ModelSizes, steps: number
       rings.dispose();
     },
   };
+}
+
+function checkFits(needed: ModelSizes, sizes: ModelSizes): void {
+  for (const key of ["sms", "events", "history", "writers"] as const) {
+    if (needed[key] <= sizes[key]) continue;
+    throw new PlanError(
+      `the bench is open for plans of at most ${sizes[key]} ${key}, got ${needed[key]}; open a ` +
+        `larger one`,
+    );
+  }
 }
 
 /** Two laps and a bit, in one task: all positions of warps and producer to each other. */
