@@ -33,7 +33,8 @@ export function exportPromela(
   return renderPlan(tables, [
     `${plan.program.name} on ${plan.machine.sms} SMs, ${steps} steps. To search all executions:`,
     "  spin -a FILE && gcc -O2 -DSAFETY -DVECTORSZ=4096 -o pan pan.c && ./pan -m100000",
-    "On an error, ./pan -r replays the execution. Not in it: the ring below the order of chunks.",
+    "On an error, ./pan -r -n replays the execution that goes wrong, touch by touch.",
+    "Not in it: the ring below the order of chunks (see docs/adr/0005-spin.md).",
     "Slots (places in the SMs' orders):", ...slots,
     "Watched, one at a time:", ...tables.cellNames.map((name, i) => `  ${i}: ${name}`),
   ]);

@@ -180,11 +180,16 @@ task:
   if :: TOUCH_END - TOUCH > 1 -> back = 1; at = TOUCH_END - 1 :: true fi;
   do
   :: at >= TOUCH && at < TOUCH_END ->
-     atomic { touch(touchKind[at], touchValue[at]); if :: back -> at-- :: else -> at++ fi }
+     atomic {
+       printf("step %d: SM %d, slot %d touches cell %d\\n", step, me, slot, watch);
+       touch(touchKind[at], touchValue[at]);
+       if :: back -> at-- :: else -> at++ fi
+     }
   :: else -> break
   od;
 signals:
   atomic {
+    printf("step %d: SM %d, slot %d is done\\n", step, me, slot);
     at = signalStart[slot];
     do
     :: at < signalStart[slot + 1] && !RESTS(signalEvent[at]) -> release(signalEvent[at]); at++
