@@ -2,7 +2,7 @@
  * @file Times single-stream decoding of one checkpoint on the GPU, inside one launch.
  *
  *     node --conditions=@mpk/source bench/decode.ts CHECKPOINT [--tokens 128] [--reruns 20]
- *       [--prompt-tokens 32] [--max-context 512] [--logits PREFIX]
+ *       [--prompt-tokens 32] [--max-context 512] [--logits PREFIX] [--plan '{"protocol":"flag"}']
  *
  * Prints one JSON object. With `--logits PREFIX` it writes PREFIX.json (prompt and tokens) and
  * PREFIX.f32 (the logits of every generated token) for fidelity.py.
@@ -10,6 +10,7 @@
 import { writeFileSync } from "node:fs";
 import { parseArgs } from "node:util";
 import { open, type Opened } from "@mpk/compiler";
+import type { PlanOptions } from "@mpk/schedule";
 
 const { values, positionals } = parseArgs({
   allowPositionals: true,
@@ -19,12 +20,15 @@ const { values, positionals } = parseArgs({
     "prompt-tokens": { type: "string", default: "32" },
     "max-context": { type: "string", default: "512" },
     logits: { type: "string" },
+    // The planner's options (PlanOptions of @mpk/schedule), as JSON.
+    plan: { type: "string", default: "{}" },
   },
 });
 const [checkpoint] = positionals;
 if (checkpoint === undefined) throw new Error("name a checkpoint folder");
 const maxTokens = Number(values.tokens);
 const reruns = Number(values.reruns);
+const plan = JSON.parse(values.plan) as PlanOptions;
 
 async function generate(opened: Opened, promptIds: readonly number[], logits: "none" | "all") {
   const request = { promptIds, maxTokens, eosIds: [], stamps: true, logits } as const;
@@ -42,6 +46,7 @@ const started = performance.now();
 const opened = await open(checkpoint, {
   device: "cuda",
   maxContext: Number(values["max-context"]),
+  plan,
 });
 const openMillis = performance.now() - started;
 const { vocab } = opened.session.limits;
@@ -80,6 +85,7 @@ console.log(
   JSON.stringify({
     checkpoint,
     device: opened.session.device.name,
+    plan,
     openMillis,
     compileMillis: report.millis,
     promptTokens: length,

@@ -56,9 +56,12 @@ export function deviceText(
   parts: KernelParts = { profile: false, flags: false },
 ): string {
   const text = readFileSync(new URL(`./device/${name}`, import.meta.url), "utf8");
-  return text.replaceAll(/^( *)\/\/(profile|flags): (.*\n)/gm, (_, indent, part, line) => {
-    return parts[part as keyof KernelParts] ? `${indent}${line}` : "";
-  });
+  const shown = (from: string): string =>
+    from.replaceAll(/^( *)\/\/(profile|flags): (.*\n)/gm, (_, indent, part, line) =>
+      parts[part as keyof KernelParts] ? `${indent}${line}` : "",
+    );
+  // A line may be marked twice.
+  return shown(shown(text));
 }
 
 function capitalized(prefix: string, entries: { readonly [key: string]: number }) {

@@ -2,7 +2,7 @@
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { targets } from "../src/index.ts";
 import { goldenConfigs, programOf, realConfigs } from "./emitted/configs.ts";
-import { compileAll, expectClean, jobOf, type Compiled, type Job } from "./emitted/nvcc.ts";
+import { compileAll, expectClean, flaggedJob, jobOf, type Compiled, type Job } from "./emitted/nvcc.ts";
 import { attentionForms, attentions, everyOp, linears, smallOps } from "./emitted/programs.ts";
 import { testFolder } from "./launcher/build.ts";
 
@@ -22,6 +22,8 @@ const jobs: readonly Job[] = [
     names.map((target) => jobOf(program.name, program, target))),
   ...names.map((target) => jobOf("every op, profiled", everyOp(), target, true)),
   ...real.map(([name, config]) => jobOf(`${name}, profiled`, programOf(config), "sm_90a", true)),
+  ...[...real, ...goldenConfigs()].flatMap(([name, config]) =>
+    names.map((target) => flaggedJob(`${name}, flags`, programOf(config), target))),
   ...attentionForms.flatMap((form) =>
     ["sm_80", "sm_90a", "sm_120"].map((target) =>
       jobOf(`attention ${form.headDim}`, attentions([form], 8), target))),

@@ -361,6 +361,7 @@ template <class C> MPK_DEVICE void run_attention(Context& c, const u32* in) {
       prepare_row<C>(c, ops, s, cache, head, which, token, needs);
     }
     consumer_barrier();
+    //flags: //profile: if (one && c.thread == 0) mark(c, kMarkReady);
     if (one) {
       attend_block<C, 1>(c, s, cache, pages, head, 0, early, out);
       if (head + 1 < in[kWordTileHi]) {

@@ -156,7 +156,9 @@ MPK_DEVICE void consumer_barrier() { group_barrier(kConsumerThreads); }
 // Waits for the events of the current instruction. All consumer threads call.
 MPK_DEVICE void begin_task(Context& c, const u32* in) {
   //flags: // The task before ended with a barrier: without events to await there is no need of another.
-  //flags: if (in[kWordWaits] == 0 || is_idle(c, in[kWordFirstWait])) return;
+  //flags: const bool awaits = in[kWordWaits] != 0 && !is_idle(c, in[kWordFirstWait]);
+  //flags: //profile: if (!awaits && c.thread == 0) mark(c, kMarkReady);
+  //flags: if (!awaits) return;
   if (c.thread == 0) {
     u32 count = in[kWordWaits];
     for (u32 i = 0; i < count; i++) {

@@ -9,8 +9,10 @@
 constexpr u32 kAbsent = 0xffffffffu;
 constexpr u32 kOtherNan = 0x7fffffffu;  // written for a NaN that looks absent
 
-// How to poll. All words at once, or one vector first and the others once that is there.
+// How to poll: one vector first and the others once that is there, or all at once; how many of those
+// that were missing a thread looks at again; the pause between two looks.
 constexpr bool kPollProbeFirst = false;
+constexpr u32 kPollAgain = 16;
 constexpr u32 kPollBackoffNanos = 0;
 constexpr u32 kPollPatience = 64;  // looks between two looks at the clock
 
@@ -90,14 +92,13 @@ MPK_DEVICE void poll_vectors(const Context& c, const Vec4* row, u32 first, u32 l
     if (at < limit) v[i] = load_relaxed_vec4_gpu(row + at);
   }
   for (u32 spins = 1;; spins++) {
-    bool missing = false;
+    u32 missing = 0;
 #pragma unroll
     for (u32 i = 0; i < kCount; i++) {
-      if (is_there(v[i])) continue;
-      missing = true;
+      if (is_there(v[i]) || missing++ >= kPollAgain) continue;
       v[i] = load_relaxed_vec4_gpu(row + first + i * kConsumerThreads);
     }
-    if (!missing || polled_too_long(c, since, spins, input)) return;
+    if (missing == 0 || polled_too_long(c, since, spins, input)) return;
   }
 }
 

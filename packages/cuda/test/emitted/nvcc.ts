@@ -32,6 +32,11 @@ export function jobOfPlan(name: string, made: Plan, target: string, profile = fa
   return { name, target, source: emitReal(made, target, profile).source };
 }
 
+/** A program's source with flags in the data. */
+export function flaggedJob(name: string, program: Program, target: string): Job {
+  return jobOfPlan(name, plan(program, scheduleTable, gpus[target]!, { protocol: "flag" }), target);
+}
+
 /** What ptxas says of a kernel. */
 export interface KernelUse {
   readonly registers: number;
