@@ -2,7 +2,7 @@
  * @file Runs a program's emitted source on the CPU, against the virtual GPU. How to use it: see
  * "The emulator" in CONTRIBUTING.md.
  */
-import { emit, emulatorFiles, findTarget } from "@mpk/cuda";
+import { emit, emulatorFiles, findTarget, type Emitted } from "@mpk/cuda";
 import { toBf16Bits, type Program } from "@mpk/ir";
 import { bodyTable, scheduleTable } from "@mpk/ops";
 import {
@@ -110,15 +110,16 @@ export async function generate(device: DeviceBackend, launch: Launch): Promise<G
   }
 }
 
+/** A case's source, as it is emitted. */
+export const emitOf = (c: EmulatedCase): Emitted =>
+  emit(planOf(c), scheduleTable, bodyTable, { target: c.target ?? "sm_90a" });
+
 export async function runEmulated(c: EmulatedCase): Promise<Generated> {
-  const made = planOf(c);
-  const { source, manifest } = emit(made, scheduleTable, bodyTable, {
-    target: c.target ?? "sm_90a",
-  });
+  const { source, manifest } = emitOf(c);
   const device = await openEmulated({
     source: c.edit?.(source) ?? source,
     manifest,
-    weights: randomWeights(made.program),
+    weights: randomWeights(planOf(c).program),
     files: emulatorFiles(),
     scheduleSeed: c.scheduleSeed ?? 0,
     instrument: c.instrument ?? "none",

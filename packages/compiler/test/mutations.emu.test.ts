@@ -1,7 +1,8 @@
 /** @file Planted faults are caught, and the page that says so names each of them. */
 import { readFileSync } from "node:fs";
 import { expect, test } from "vitest";
-import { mutations, sayOf, type Mutation } from "./mutations.ts";
+import { emitOf } from "./emulated.ts";
+import { caseOf, mutations, planted, sayOf, type Mutation } from "./mutations.ts";
 
 const page = readFileSync(new URL("../../../docs/reliability.md", import.meta.url), "utf8");
 
@@ -9,6 +10,13 @@ test("docs/reliability.md has a row for every fault, and no other", () => {
   const [, table = ""] = page.split("| fault planted into the emitted source |");
   const rows = [...(table.split("\n\n")[0] ?? "").matchAll(/^\| (?!-)(.*?) \|/gm)];
   expect(rows.map(([, fault]) => fault)).toEqual(mutations.map(({ fault }) => fault));
+});
+
+test("every fault still has its place in the emitted source", () => {
+  for (const mutation of mutations) {
+    const { source } = emitOf(caseOf(mutation));
+    expect(planted(mutation, source), mutation.fault).not.toBe(source);
+  }
 });
 
 const named = (fault: string): Mutation => {

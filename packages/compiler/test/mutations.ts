@@ -12,10 +12,11 @@ export interface Mutation {
   readonly says: RegExp;
   readonly target?: string;
   /** For faults that only some programs show. */
-  readonly program?: "layerNorm" | "wide" | "fromOne";
+  readonly program?: "layerNorm" | "wide" | "fromOne" | "flags";
 }
 
 const race = /: a race in /;
+const wrong = /other tokens|no token could be chosen/;
 const unrolled = "for (u32 i = 0; i < in[kWordSignals]; i++) {\n";
 
 export const mutations: readonly Mutation[] = [
@@ -122,7 +123,7 @@ export const mutations: readonly Mutation[] = [
       "copy_to_stage(stage_of(c, chunk), src, bytes,",
       "copy_to_stage(stage_of(c, chunk), src, bytes - 512,",
     ]],
-    says: /other tokens|no token could be chosen/,
+    says: wrong,
   },
   {
     fault: "a copy from the chunk before",
@@ -130,7 +131,7 @@ export const mutations: readonly Mutation[] = [
       "copy_to_stage(stage_of(c, chunk), src, bytes,",
       "copy_to_stage(stage_of(c, chunk), src - (chunk % 3 == 2 ? 1024 : 0), bytes,",
     ]],
-    says: /other tokens|no token could be chosen/,
+    says: wrong,
   },
   {
     fault: "copies are in flight when the block ends",
@@ -201,6 +202,30 @@ export const mutations: readonly Mutation[] = [
     ]],
     says: /a lane is at|wait at barriers/,
   },
+  {
+    fault: "flags: a word is not cleared in the other copy",
+    replace: [["  store_relaxed_gpu(reinterpret_cast<u32*>(other), kAbsent);\n", ""]],
+    says: wrong,
+    program: "flags",
+  },
+  {
+    fault: "flags: four words are taken once the first is there",
+    replace: [["v.x != kAbsent && v.y != kAbsent && v.z != kAbsent && v.w != kAbsent", "v.x != kAbsent"]],
+    says: wrong,
+    program: "flags",
+  },
+  {
+    fault: "flags: both steps use one copy",
+    replace: [["s.copyOffset ^= kFlagCopyBytes;", "s.copyOffset = 0;"]],
+    says: wrong,
+    program: "flags",
+  },
+  {
+    fault: "flags: steps of several tokens are not counted",
+    replace: [[" else s.manySteps++;", ""]],
+    says: race,
+    program: "flags",
+  },
 ];
 
 const programs: Readonly<Record<"decoder" | NonNullable<Mutation["program"]>, () => Program>> = {
@@ -210,6 +235,7 @@ const programs: Readonly<Record<"decoder" | NonNullable<Mutation["program"]>, ()
     return head(w, linear(w, "w", w.embed(300, 64), 64, { norm: "layer" }), 40);
   },
   fromOne: () => passed(layered(2)),
+  flags: () => passed(layered(2)),
   wide: () => {
     const w = writer("wide", { maxTokens: 8, maxContext: 32 });
     return head(w, linear(w, "w", w.embed(300, 64), 4096), 40);
@@ -221,7 +247,9 @@ export const caseOf = ({ program, target }: Pick<Mutation, "program" | "target">
   program: programs[program ?? "decoder"](),
   target: target ?? "sm_90a",
   sms: program === "wide" ? 1 : 3,
-  planOptions: { stages: 8, maxInFlight: 5 },
+  planOptions: {
+    stages: 8, maxInFlight: 5, ...(program === "flags" ? { protocol: "flag" as const } : {}),
+  },
   maxTokens: 10,
   ...(program === "fromOne" ? { promptIds: [5] } : {}),
   instrument: "races",

@@ -3,7 +3,7 @@
 
 #include <pthread.h>
 
-#if defined(__x86_64__)
+#if MPK_OWN_SWITCH
 // Saves what the System V ABI lets a function keep, changes stacks, and restores it.
 asm(R"(
 .text
@@ -36,7 +36,7 @@ void make_flow(Flow& flow, std::uint8_t* stack, std::size_t bytes, void (*start)
   flow.stackBottom = stack;
   flow.stackBytes = bytes;
   flow.fakeStack = nullptr;
-#if defined(__x86_64__)
+#if MPK_OWN_SWITCH
   // Six registers, the address to return to, and a zero that ends stack traces; after `ret` the
   // stack is as a call would leave it: 8 bytes short of a multiple of 16.
   void** top = reinterpret_cast<void**>(stack + bytes);

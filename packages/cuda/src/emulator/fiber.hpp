@@ -1,10 +1,13 @@
-// Fibers: a stack and a place to go on. Own switch on x86-64, ucontext elsewhere.
+// Fibers: a stack and a place to go on. Own switch on Linux for x86-64, ucontext elsewhere.
 #ifndef MPK_FIBER_HPP
 #define MPK_FIBER_HPP
 
 #include <cstddef>
 #include <cstdint>
-#if !defined(__x86_64__)
+#if defined(__x86_64__) && defined(__linux__) && !defined(MPK_UCONTEXT)
+#define MPK_OWN_SWITCH 1
+#else
+#define MPK_OWN_SWITCH 0
 #include <ucontext.h>
 #endif
 #if defined(__SANITIZE_ADDRESS__)
@@ -15,7 +18,7 @@ namespace emulator {
 
 // A suspended flow of control.
 struct Flow {
-#if defined(__x86_64__)
+#if MPK_OWN_SWITCH
   void* stackPointer = nullptr;
 #else
   ucontext_t context;
@@ -26,7 +29,7 @@ struct Flow {
   void* fakeStack = nullptr;
 };
 
-#if defined(__x86_64__)
+#if MPK_OWN_SWITCH
 extern "C" void mpk_switch_stack(void** save, void* to);
 #endif
 
@@ -37,7 +40,7 @@ inline void switch_flow(Flow& from, Flow& to, bool last = false) {
 #else
   (void)last;
 #endif
-#if defined(__x86_64__)
+#if MPK_OWN_SWITCH
   mpk_switch_stack(&from.stackPointer, to.stackPointer);
 #else
   swapcontext(&from.context, &to.context);
