@@ -105,7 +105,8 @@ function checkTasks(
         event, events.threshold[event], events.crossStep[event], events.manyOnly[event],
       ]),
       -1, ...idsOf(plan.signals, task),
-      -1, ...idsOf(plan.signals, task).filter((event) => events.manyOnly[event] === 1), -1, ...(ops[op]?.operands ?? []),
+      -1, ...idsOf(plan.signals, task).filter((event) => events.manyOnly[event] === 1),
+      -1, ...(ops[op]?.operands ?? []),
     ];
     const got = list[i];
     const emitted = got === undefined ? [] : [
