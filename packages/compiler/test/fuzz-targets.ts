@@ -1,9 +1,12 @@
 /** @file Everything that reads untrusted input, with inputs near good ones, for the fuzzing tests. */
+import { emit, emitLauncher } from "@mpk/cuda";
 import { defineModel } from "@mpk/dsl";
 import { parseProgram, printProgram, runPasses, verifyProgram } from "@mpk/ir";
 import { buildModel, readConfig } from "@mpk/models";
-import { scheduleTable, semanticsTable } from "@mpk/ops";
-import { fromJson, parseJson, readIndex, readSafetensorsHeader } from "@mpk/runtime";
+import { bodyTable, scheduleTable, semanticsTable } from "@mpk/ops";
+import {
+  fromJson, parseJson, parseManifest, readIndex, readSafetensorsHeader,
+} from "@mpk/runtime";
 import { loadPlan, plan, savePlan, verify, virtual } from "@mpk/schedule";
 import fc, { type Arbitrary } from "fast-check";
 import {
@@ -150,6 +153,16 @@ function readTokenizer(bytes: Uint8Array): void {
   tokenizer.decode([1, 2, 3, 7]);
 }
 
+const manifests = [smallest, small].map(
+  (one) => emit(one, scheduleTable, bodyTable, { target: "sm_90a" }).manifest,
+);
+
+/** What is accepted can be written as a launcher. */
+function readManifest(bytes: Uint8Array): void {
+  const manifest = parseManifest(bytes, "manifest.json");
+  if (bytes.length % 32 === 0) emitLauncher(manifest);
+}
+
 const programTexts = [printProgram(smallest.program), printProgram(small.program)];
 
 function readProgram(text: string): void {
@@ -165,5 +178,6 @@ export const targets: readonly Target[] = [
     generationEos(parseJson(bytes, "generation_config.json", "fix"), "generation_config.json", 9)),
   target("tokenizer.json", asBytes(jsonMutants(tokenizers)), readTokenizer),
   target("saved plans", asBytes(jsonMutants(planJsons)), readPlanText),
+  target("Manifests", asBytes(jsonMutants(manifests)), readManifest),
   target("Program texts", textMutants(programTexts), readProgram),
 ];

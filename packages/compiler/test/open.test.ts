@@ -4,7 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createInterpreter } from "@mpk/ir";
 import { semanticsTable } from "@mpk/ops";
-import { MpkError, openWeights, toBf16Words } from "@mpk/runtime";
+import { MpkError, openWeights, parseManifest, toBf16Words } from "@mpk/runtime";
 import { afterAll, expect, test } from "vitest";
 import { fakeFunctions, fakeNative } from "../../runtime/test/fake-driver.ts";
 import { compile, loadModel, open } from "../src/index.ts";
@@ -89,6 +89,21 @@ test("compiling is deterministic to the byte", async () => {
   expect(a.source).toBe(b.source);
   expect(JSON.stringify(a.manifest)).toBe(JSON.stringify(b.manifest));
   expect(a.verification.ok).toBe(true);
+});
+
+test("a Manifest is read back as it was written, and refused where it is not", async () => {
+  const { manifest } = await compile(checkpoint, { sms: 5, profile: true });
+  const read = (value: unknown) =>
+    parseManifest(new TextEncoder().encode(JSON.stringify(value)), "manifest.json");
+  expect(read(manifest)).toEqual(manifest);
+  const { manifest: plain } = await compile(checkpoint, { sms: 5 });
+  if (plain === null) throw new Error("compiled without a target");
+  expect(read(plain)).toEqual(plain);
+  const memory = { ...plain.memory, streamBytes: plain.memory.streamBytes - 2048 };
+  expect(() => read({ ...plain, memory })).toThrow(/manifest.json: pack\.\d+ task \d+: tiles/);
+  expect(() => read({ ...plain, version: 2 })).toThrow(/version: expected 1: this is another/);
+  const entries = { decode: "a b", pack: "p" };
+  expect(() => read({ ...plain, entries })).toThrow(/entries.decode: expected a C identifier/);
 });
 
 test("a model.ts is compiled as it is exported, or built for the limits asked for", async () => {

@@ -15,6 +15,7 @@ export * from "./profile.ts";
 export * from "./session.ts";
 export * from "./files.ts";
 export * from "./json.ts";
+export { parseManifest, readManifest } from "./manifest.ts";
 export { loadNative, type Native } from "./native.ts";
 export { openVirtual, type VirtualOptions } from "./virtual.ts";
 export { openEmulated, type EmulatedOptions } from "./emulated/backend.ts";

@@ -71,13 +71,15 @@ export function readJson<T>(path: string, schema: z.ZodType<T>, maxBytes: number
 }
 
 /** A value that fits a schema. @throws MpkError naming `who` and the first wrong field. */
-export function narrow<T>(value: unknown, schema: z.ZodType<T>, who: string): T {
+export function narrow<T>(
+  value: unknown,
+  schema: z.ZodType<T>,
+  who: string,
+  fix = "compare the file with the one published beside the model",
+): T {
   const result = schema.safeParse(value);
   if (result.success) return result.data;
-  throw inputError(
-    `${who}: ${issueText(result.error)}`,
-    "compare the file with the one published beside the model",
-  );
+  throw inputError(`${who}: ${issueText(result.error)}`, fix);
 }
 
 /** The first wrong field and what was expected there; schemas word that with `want`. */
