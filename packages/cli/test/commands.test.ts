@@ -134,6 +134,12 @@ test("doctor tells what is missing and what will be used", async () => {
   expect(json.checks.map((check: { name: string }) => check.name)).toContain("NVRTC");
 });
 
+test("help says that a model.ts is code and is run", async () => {
+  for (const command of ["compile", "verify", "inspect"]) {
+    expect((await mpk([command, "--help"])).out).toMatch(/A model.ts is code: naming one runs it/);
+  }
+});
+
 test("help has examples and the exit codes", async () => {
   const help = await mpk(["--help"]);
   expect(help.code).toBe(0);

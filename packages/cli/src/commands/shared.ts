@@ -12,9 +12,14 @@ export interface ShapeOptions {
   readonly maxTokensPerStep?: number;
 }
 
+const code = `
+A model.ts is code: naming one runs it, with your rights, before anything is compiled. Checkpoint
+folders, config.json and saved plans are data and are never run.`;
+
 /** Adds the options that decide what is compiled. */
 export function withShape(command: Command): Command {
   return command
+    .addHelpText("after", code)
     .option("--target <name>", "GPU target, such as sm_90a (default), sm_80, sm_100")
     .option("--sms <count>", "SMs to plan for (default: the target's usual GPU)", wholeFrom(1))
     .option("--max-context <tokens>", "longest sequence (default: the model's, at most 4096)",
