@@ -55,45 +55,52 @@ export function parseExpr(text: string, line = 1, column = 1): Expr {
   return expr;
 }
 
-function parseLevel(scanner: Scanner, tightness: number): Expr {
+/** Far beyond what anyone writes, and within the stack of everything that walks an expression. */
+const mostNested = 200;
+const mostChained = 1000;
+
+/** `depth`: brackets and signs around it. */
+function parseLevel(scanner: Scanner, tightness: number, depth = 0): Expr {
   const level = levels[tightness];
-  if (!level) return parsePrimary(scanner);
-  let left = parseLevel(scanner, tightness + 1);
-  for (;;) {
+  if (!level) return parsePrimary(scanner, depth);
+  let left = parseLevel(scanner, tightness + 1, depth);
+  for (let count = 0; ; count++) {
     const { kind, text } = scanner.peek;
     const op = kind === "mark" && Object.hasOwn(level, text) ? level[text] : undefined;
     if (!op) return left;
+    if (count === mostChained) scanner.fail(`at most ${mostChained} operators in a row`);
     scanner.next();
-    left = { op, x: left, y: parseLevel(scanner, tightness + 1) };
+    left = { op, x: left, y: parseLevel(scanner, tightness + 1, depth) };
   }
 }
 
-function parsePrimary(scanner: Scanner): Expr {
+function parsePrimary(scanner: Scanner, depth: number): Expr {
+  if (depth > mostNested) scanner.fail(`at most ${mostNested} brackets and signs inside one another`);
   if (scanner.take("(")) {
-    const inner = parseLevel(scanner, 0);
+    const inner = parseLevel(scanner, 0, depth + 1);
     scanner.expect(")");
     return inner;
   }
   if (scanner.take("-")) {
     if (scanner.peek.kind === "number") return parseNumber(scanner, -1);
-    return { op: "neg", x: parsePrimary(scanner) };
+    return { op: "neg", x: parsePrimary(scanner, depth + 1) };
   }
   if (scanner.peek.kind === "number") return parseNumber(scanner, 1);
   const token = scanner.expectKind("word", "an expression");
   const arg = /^a(\d+)$/.exec(token.text);
   if (arg) return { op: "arg", index: Number(arg[1]) };
-  return parseCall(scanner, token.text);
+  return parseCall(scanner, token.text, depth + 1);
 }
 
 function parseNumber(scanner: Scanner, sign: number): Expr {
   return { op: "const", value: sign * Number(scanner.next().text) };
 }
 
-function parseCall(scanner: Scanner, name: string): Expr {
+function parseCall(scanner: Scanner, name: string, depth: number): Expr {
   const start = scanner.peek;
   if (!scanner.take("(")) scanner.fail(`"(" after ${name}, or an argument such as a0`);
-  const args = [parseLevel(scanner, 0)];
-  while (scanner.take(",")) args.push(parseLevel(scanner, 0));
+  const args = [parseLevel(scanner, 0, depth)];
+  while (scanner.take(",")) args.push(parseLevel(scanner, 0, depth));
   scanner.expect(")");
   const [x, y, z] = args;
   if (x && !y) {

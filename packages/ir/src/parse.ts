@@ -202,20 +202,24 @@ function parseSite(s: Scanner): CallSite {
   return { file, line, column: parseNumber(s) };
 }
 
-function parseObject(s: Scanner): { readonly [key: string]: Json } {
+function parseObject(s: Scanner, depth = 0): { readonly [key: string]: Json } {
   const entries = parseList(s, "}", (): [string, Json] => {
     const key = parseName(s, "an attribute's name");
     s.expect(":");
-    return [key, parseJson(s)];
+    return [key, parseJson(s, depth)];
   });
   return Object.fromEntries(entries);
 }
 
-function parseJson(s: Scanner): Json {
+/** Brackets of attributes inside one another. */
+const mostNested = 64;
+
+function parseJson(s: Scanner, depth = 0): Json {
+  if (depth > mostNested) s.fail(`at most ${mostNested} brackets inside one another`);
   const { kind, text, line, column } = s.peek;
   if (kind === "number" || s.at("-")) return parseNumber(s);
-  if (s.take("[")) return parseList(s, "]", () => parseJson(s));
-  if (s.take("{")) return parseObject(s);
+  if (s.take("[")) return parseList(s, "]", () => parseJson(s, depth + 1));
+  if (s.take("{")) return parseObject(s, depth + 1);
   const words = new Map<string, Json>([["null", null], ["true", true], ["false", false]]);
   const word = kind === "word" ? words.get(text) : undefined;
   if (word === undefined && kind !== "string" && kind !== "expression") {

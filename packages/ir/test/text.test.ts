@@ -98,3 +98,20 @@ output token = %publish
     expect(() => parseProgram(text)).toThrow(message);
   });
 });
+
+it("what is nested deeper than a stack is refused by its place", () => {
+  const program = (attrs: string) =>
+    `program "p" (tokens <= 1, context <= 1)\ninput %i: i32 [T] = ids\n%x: f32 [T] = f(%i) ${attrs}`;
+  const deep = 1e5;
+  for (const attrs of [
+    `{a: ${"[".repeat(deep)}`, `{a: ${"{a: ".repeat(deep)}`, `{a: \`${"(".repeat(deep)}\`}`,
+    `{a: \`${"-".repeat(deep)}a0\`}`, `{a: \`${"exp(".repeat(deep)}\`}`,
+  ]) {
+    expect(() => parseProgram(program(attrs))).toThrow(/^3:\d+: expected at most \d+ brackets/);
+  }
+  expect(() => parseExpr(`a0${" + a0".repeat(deep)}`)).toThrow(/at most 1000 operators in a row/);
+  const long = parseExpr(`a0${" + a0".repeat(1000)}`);
+  expect(parseExpr(printExpr(long))).toEqual(long);
+  const nested = parseExpr(`${"exp(".repeat(150)}a0${")".repeat(150)}`);
+  expect(parseExpr(printExpr(nested))).toEqual(nested);
+});

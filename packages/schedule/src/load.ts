@@ -57,6 +57,14 @@ export function loadPlan(text: string): Plan {
 
 const mostInt32 = 2 ** 31 - 1;
 
+/** A JSON value in few words: those from files may be large and nested deeper than a stack. */
+function shown(value: unknown): string {
+  if (Array.isArray(value)) return `an array of ${value.length}`;
+  if (typeof value === "object" && value !== null) return "an object";
+  const text = JSON.stringify(typeof value === "string" ? value.slice(0, 60) : value) ?? "nothing";
+  return typeof value === "string" && value.length > 60 ? `${text.slice(0, -1)}..."` : text;
+}
+
 /** A JSON value and its path, for messages. */
 export class Reader {
   readonly #value: unknown;
@@ -68,9 +76,7 @@ export class Reader {
   }
 
   fail(expected: string): never {
-    const text = JSON.stringify(this.#value) ?? "nothing";
-    const got = text.length > 60 ? `${text.slice(0, 57)}...` : text;
-    throw new PlanFormatError(`${this.#path}: expected ${expected}, got ${got}`);
+    throw new PlanFormatError(`${this.#path}: expected ${expected}, got ${shown(this.#value)}`);
   }
 
   at(key: string): Reader {

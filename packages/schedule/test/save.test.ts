@@ -83,3 +83,11 @@ describe("saved plans", () => {
     ]);
   });
 });
+
+it("names a value of any size and depth in few words", () => {
+  const deep = `${"[".repeat(1e5)}${"]".repeat(1e5)}`;
+  const said = (machine: string) => () => loadPlan(`{"format": "mpk-plan", "version": ${machine}}`);
+  expect(said(deep)).toThrow("plan.version: expected 1, got an array of 1");
+  expect(said('{"a": 1}')).toThrow("plan.version: expected 1, got an object");
+  expect(said(JSON.stringify("x".repeat(1e6)))).toThrow(/got "x{60}\.\.\."$/);
+});
