@@ -9,11 +9,11 @@
 constexpr u32 kAbsent = 0xffffffffu;
 constexpr u32 kOtherNan = 0x7fffffffu;  // written for a NaN that looks absent
 
-// How to poll: one vector first and the others once that is there, or all at once; how many of those
-// that were missing a thread looks at again; the pause between two looks.
+// How to poll. Probe first: one vector, and the others once that is there. Narrow: of several that are
+// missing only the first is looked at again, until it is there.
 constexpr bool kPollProbeFirst = false;
-constexpr u32 kPollAgain = 16;
-constexpr u32 kPollBackoffNanos = 0;
+constexpr bool kPollNarrow = false;
+constexpr u32 kPollBackoffNanos = 0;  // between two looks
 constexpr u32 kPollPatience = 64;  // looks between two looks at the clock
 
 // A flagged operand's row in the copy of this step; `word` counts 16 bytes.
@@ -91,14 +91,20 @@ MPK_DEVICE void poll_vectors(const Context& c, const Vec4* row, u32 first, u32 l
     const u32 at = first + i * kConsumerThreads;
     if (at < limit) v[i] = load_relaxed_vec4_gpu(row + at);
   }
+  u32 before = kCount + 1;  // missing at the look before
   for (u32 spins = 1;; spins++) {
     u32 missing = 0;
 #pragma unroll
+    for (u32 i = 0; i < kCount; i++) missing += is_there(v[i]) ? 0 : 1;
+    if (missing == 0 || polled_too_long(c, since, spins, input)) return;
+    u32 looks = kPollNarrow && missing == before ? 1 : kCount;
+    before = missing;
+#pragma unroll
     for (u32 i = 0; i < kCount; i++) {
-      if (is_there(v[i]) || missing++ >= kPollAgain) continue;
+      if (is_there(v[i]) || looks == 0) continue;
+      looks--;
       v[i] = load_relaxed_vec4_gpu(row + first + i * kConsumerThreads);
     }
-    if (missing == 0 || polled_too_long(c, since, spins, input)) return;
   }
 }
 
