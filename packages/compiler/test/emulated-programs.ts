@@ -1,7 +1,7 @@
 /** @file Programs and targets that between them reach all of the emitted code. */
 import type { Program } from "@mpk/ir";
 import {
-  attention, head, linear, writer, type AttentionForm,
+  attention, head, linear, passed, writer, type AttentionForm,
 } from "../../cuda/test/emitted/programs.ts";
 
 /** A program of one attention, its result in the logits. */
@@ -15,3 +15,25 @@ export function attending(form: AttentionForm): Program {
 
 /** One target of each kind: bulk copies, with many and with few keys held, and cp.async. */
 export const paths = ["sm_90a", "sm_120", "sm_80", "sm_89"] as const;
+
+/** Ids for programs that have 40 of them. */
+export const prompt = (tokens: number): readonly number[] =>
+  Array.from({ length: tokens }, (_, i) => (i * 7 + 3) % 40);
+
+/** A decoder: every row of a step is seen by the steps after it. */
+export function decoder(maxTokens: number, headDim: number): Program {
+  const w = writer("decoder", { maxTokens, maxContext: 160 });
+  let x = w.embed(300, 96);
+  for (let i = 0; i < 2; i++) {
+    w.inScope(`layers.${i}`);
+    const qkv = linear(w, "qkv", x, 4 * headDim, { norm: "rms" });
+    const mixed = w.cast(attention(w, qkv, { heads: 2, kvHeads: 1, headDim, qkNorm: true }));
+    x = linear(w, "o", mixed, 96, { epilogue: "a0 + a1", extras: [x] });
+    const gated = linear(w, "up", x, 320, {
+      groups: 2, norm: "rms", epilogue: "a0 * sigmoid(a0) * a1", out: "bf16",
+    });
+    x = linear(w, "down", gated, 96, { epilogue: "a0 + a1", extras: [x] });
+  }
+  w.inScope("");
+  return passed(head(w, x, 40));
+}

@@ -73,6 +73,12 @@ function environment(plan: Plan, opIndex: number, vocab: number): BodyEnv {
   };
 }
 
+function renderOne(body: OpBody<never>, op: OpInstance<never>, env: BodyEnv) {
+  const view = { ...body.view(op, env), name: "BodyName" };
+  const run = typeof body.run === "string" ? body.run : body.run(op);
+  return { run, text: render(body.template(), view).trim() };
+}
+
 /** The body of every op that has tasks; ops that render alike share one. */
 export function renderBodies(
   plan: Plan,
@@ -84,7 +90,7 @@ export function renderBodies(
   const bodyOf = new Int32Array(plan.program.ops.length).fill(-1);
   const numbers = new Map<string, number>();
   const rendered: RenderedBody[] = [];
-  const views = new Map<string, string>();
+  const views = new Map<string, { readonly run: string; readonly text: string }>();
   plan.program.ops.forEach((op, index) => {
     if (!used.has(index)) return;
     const body: OpBody<never> | undefined = bodies.get(op.kind);
@@ -93,17 +99,13 @@ export function renderBodies(
     }
     const env = environment(plan, index, vocab);
     const key = JSON.stringify([op.kind, op.attrs, env]);
-    let text = views.get(key);
-    if (text === undefined) {
-      const view = body.view(instanceOf(plan, index, table), env);
-      text = render(body.template(), { ...view, name: "BodyName" }).trim();
-      views.set(key, text);
-    }
+    const { run, text } = views.get(key) ?? renderOne(body, instanceOf(plan, index, table), env);
+    views.set(key, { run, text });
     const layout = env.layout;
     const tileChunks = layout?.chunksPerTile ?? 0;
     const chunkBytes = (layout?.blocksPerChunk ?? 0) * 1024;
     // The producer copies by these two, whatever the text says.
-    const all = [body.run, tileChunks, chunkBytes, text].join("\n");
+    const all = [run, tileChunks, chunkBytes, text].join("\n");
     let number = numbers.get(all);
     if (number === undefined) {
       number = rendered.length;
@@ -111,7 +113,7 @@ export function renderBodies(
       const name = `Body${number}`;
       rendered.push({
         name,
-        run: body.run,
+        run,
         comment: `${op.kind}, first at ${op.scope === "" ? "the top" : op.scope.replace(/[^\w.-]/g, "_")}`,
         text: text.replaceAll("BodyName", name),
         tileChunks,

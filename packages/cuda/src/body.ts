@@ -63,8 +63,8 @@ export interface OpBody<A = unknown> {
    * that render alike are emitted once. A function, so that importing a table reads no files.
    */
   template(): string;
-  /** The device function, a template over that struct: called as `run<name>(c, in)`. */
-  readonly run: string;
+  /** The device function, a template over that struct: called as `run_<name>(c, in)`. */
+  readonly run: string | ((op: OpInstance<A>) => string);
   /** Everything the template needs, decided here. Throws where the body has no such case. */
   view(op: OpInstance<A>, env: BodyEnv): BodyView;
 }

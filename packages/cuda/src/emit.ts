@@ -39,7 +39,8 @@ const eventStride = 128;
 /** Page-table entries kept in shared memory; later ones are read from L2. */
 const sharedPages = 64;
 const deviceFiles = [
-  "machine", "core", "linear", "heads", "attention", "rows", "sampling", "choose", "decode", "pack",
+  "machine", "core", "linear", "slices", "linear_wide", "heads", "attention", "rows", "sampling",
+  "choose", "decode", "pack",
 ] as const;
 /** Those that plans with flagged values have besides. */
 const flagFiles = ["flags", "linear_of_one"] as const;
@@ -260,6 +261,7 @@ export function emit(
     words: initializer(words),
     deltas: initializer(deltas),
     bodies: bodies.bodies,
+    isWide: bodies.bodies.some(({ run }) => run === "linear_wide"),
   });
   const manifest = manifestOf(plan, memory, launch, target, vocab);
   const profiled = { params: profiledParams, profile: profileLayout(plan) };

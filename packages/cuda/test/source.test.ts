@@ -153,7 +153,7 @@ describe("the text needs nothing from outside", () => {
   });
 
   test("every device file is in it, and no placeholder of a template is left", () => {
-    const made = planOf(linears());
+    const made = planOf(linears(16));
     const folder = new URL("../src/device/", import.meta.url);
     const files = readdirSync(folder).filter((name) => name.endsWith(".cuh"));
     const parts = { profile: true, flags: false };
@@ -164,9 +164,11 @@ describe("the text needs nothing from outside", () => {
     }
     const flagged = plan(linears(), scheduleTable, made.machine, { protocol: "flag" });
     const withFlags = emitReal(flagged, "sm_90a").source;
-    for (const file of files.filter((name) => name !== "profile.cuh")) {
+    const others = ["profile.cuh", "slices.cuh", "linear_wide.cuh"];
+    for (const file of files.filter((name) => !others.includes(name))) {
       expect(withFlags).toContain(deviceText(file, { profile: false, flags: true }).trim());
     }
+    expect(withFlags).not.toContain("run_linear_wide");
     for (const text of [source, withFlags]) {
       expect(withoutComments(text).match(/\{\{ |\{% |undefined|NaN|\[object /g)).toBeNull();
     }

@@ -2,7 +2,7 @@
 import type { BodyTable, OpBody } from "@mpk/cuda";
 import { opTable } from "./table.ts";
 
-export { mostStepTokens } from "./ops/linear/body.ts";
+export { mostStepTokens } from "./ops/linear/wide.ts";
 
 /** Bodies by op name; views have none. */
 export const bodyTable: BodyTable = new Map(

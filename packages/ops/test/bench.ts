@@ -58,6 +58,7 @@ const budgetFor = (maxTokens: number, random: () => number): PackingBudget => ({
   partialBytes: 4 * 16 * maxTokens * 4 * (1 + Math.floor(random() * 3)),
   chunkBytes: 8192,
   consumerWarps: 4,
+  stages: 8,
 });
 
 /** Builds data, state and layout of a case; the same case gives the same bench. */

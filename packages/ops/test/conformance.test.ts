@@ -148,4 +148,5 @@ const roomy = {
   partialBytes: 2 ** 20,
   chunkBytes: 8192,
   consumerWarps: 8,
+  stages: 16,
 };

@@ -3,7 +3,7 @@ import { createBuilder, exprToJson, parseExpr } from "@mpk/ir";
 import type { Json, Program, ProgramBuilder, TensorType, ValueId } from "@mpk/ir";
 import { scheduleTable, semanticsTable } from "@mpk/ops";
 import { bodyTable } from "@mpk/ops/cuda";
-import { emit } from "@mpk/cuda";
+import { emit, findTarget } from "@mpk/cuda";
 import { plan, virtual } from "@mpk/schedule";
 import type { Case } from "./cases.ts";
 
@@ -69,6 +69,6 @@ export function programOfCases(cases: readonly (readonly [kind: string, own: Cas
 
 /** The source of a program on a few SMs, no pass run: every op has its own body. */
 export function sourceOf(program: Program, target = "sm_90a"): string {
-  const machine = virtual(3);
+  const machine = virtual(3, { sharedBytes: findTarget(target).sharedBytes });
   return emit(plan(program, scheduleTable, machine), scheduleTable, bodyTable, { target }).source;
 }

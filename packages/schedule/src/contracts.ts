@@ -106,12 +106,40 @@ export interface StreamLayout {
 
 /** The scheduler's choices that an op's packing depends on. */
 export interface PackingBudget {
-  /** Shared-memory bytes for the activations of all tokens of a step. */
+  /** Shared-memory bytes for the activations of all tokens of a step, or of so many as ops ask for. */
   readonly activationBytes: number;
   /** Shared-memory bytes for one of the two partial-sum buffers. */
   readonly partialBytes: number;
   readonly chunkBytes: number;
   readonly consumerWarps: number;
+  /** Stages of the ring: chunks that can be there at once. */
+  readonly stages: number;
+}
+
+/** What of the ring is known before it is chosen. */
+export type RingShape = Pick<PackingBudget, "chunkBytes" | "consumerWarps">;
+
+/** Shared memory that an op's tasks would like. The least that any op asks for counts, and the most. */
+export interface SharedDemand {
+  /** Tokens for which `activationBytes` and `partialBytes` are to be sized; at most `maxTokens`. */
+  readonly tokens: number;
+  /**
+   * Bytes beside the ring, activations and both partial-sum buffers together. The ring is made
+   * smaller for them, though not smaller than its least.
+   */
+  readonly workBytes: number;
+}
+
+/** How an op's tasks use what is shared, where not by the planner's own rule. */
+export interface TaskRoom {
+  /** Shared memory beside the ring that a task takes in a step of so many tokens. */
+  bytes(tokens: number): number;
+  /**
+   * Chunks that are consumed from one barrier of all consumer warps to the next, at most. With no
+   * more than the ring has stages, a chunk need not go to the warp that had its stage before. Null:
+   * chunk i is warp (i mod warps)'s.
+   */
+  readonly chunksBetweenBarriers: number | null;
 }
 
 export interface OpPacking<A = unknown> {
@@ -119,6 +147,10 @@ export interface OpPacking<A = unknown> {
   resident(op: OpInstance<A>): readonly number[];
   /** The streamed weights' layout, or null where nothing is streamed. */
   stream(op: OpInstance<A>, budget: PackingBudget): StreamLayout | null;
+  /** What the op's tasks ask of shared memory; left out: what `PackingBudget` promises. */
+  demand?(op: OpInstance<A>, ring: RingShape): SharedDemand;
+  /** What tasks of this layout take; left out or null: by the rule, for all tokens of a step. */
+  room?(op: OpInstance<A>, layout: StreamLayout, budget: PackingBudget): TaskRoom | null;
 }
 
 /**

@@ -64,7 +64,7 @@ export function runCommand(program: Command, io: Io, setExit: (code: number) => 
       wholeFrom(0))
     .option("--max-context <tokens>", "longest sequence (default: the model's, at most 4096)",
       wholeFrom(1))
-    .option("--max-tokens-per-step <count>", "prompt tokens in one step (default 8)", wholeFrom(1))
+    .option("--max-tokens-per-step <count>", "prompt tokens in one step, 1 to 64 (default 8)", wholeFrom(1))
     .option("--sms <count>", "SMs to use (default: all; 8 without a GPU)", wholeFrom(1))
     .option("--watchdog-seconds <s>", "end a kernel that waits longer (default 10)",
       numberBetween(0.001, 3600))

@@ -24,7 +24,7 @@ export function withShape(command: Command): Command {
     .option("--sms <count>", "SMs to plan for (default: the target's usual GPU)", wholeFrom(1))
     .option("--max-context <tokens>", "longest sequence (default: the model's, at most 4096)",
       wholeFrom(1))
-    .option("--max-tokens-per-step <count>", "prompt tokens in one step (default 8)", wholeFrom(1));
+    .option("--max-tokens-per-step <count>", "prompt tokens in one step, 1 to 64 (default 8)", wholeFrom(1));
 }
 
 export function compileOptions(options: ShapeOptions): CompileOptions {

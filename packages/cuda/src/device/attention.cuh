@@ -198,9 +198,12 @@ MPK_DEVICE void attend_keys(Context& c, const AttentionShared<C>& s, const u16* 
       for (u32 j = 0; j < kQueries; j++) attend_key<C>(batch.rows[i], q[j], at + j, run[j]);
     }
   }
-  if (c.warp * 4 < c.tokens) {
+  constexpr u32 kOwnTurns = (kMaxTokens + kConsumerWarps * 4 - 1) / (kConsumerWarps * 4);
+  for (u32 turn = 0; turn < kOwnTurns; turn++) {
+    const u32 first = (turn * kConsumerWarps + c.warp) * 4;
+    if (first >= c.tokens) break;
     KeyRows<C> own;
-    own.load_new(c, s, c.warp * 4 + (c.lane >> 3));
+    own.load_new(c, s, first + (c.lane >> 3));
 #pragma unroll
     for (u32 j = 0; j < kQueries; j++) attend_key<C>(own, q[j], at + j, run[j]);
   }

@@ -74,7 +74,12 @@ MPK_DEVICE bool open_step(Context& c) {
       const u32* from = reinterpret_cast<const u32*>(
           reinterpret_cast<const StepInfo*>(p.steps) + (c.step & 1u));
       u32* to = reinterpret_cast<u32*>(&s.step);
-      for (u32 i = 0; i < sizeof(StepInfo) / 4; i++) to[i] = load_u32(from + i);
+      // Up to eight ids in one latency; of more, those that there are.
+      constexpr u32 kAll = sizeof(StepInfo) / 4, kAtOnce = kAll < 12 ? kAll : 12;
+      for (u32 i = 0; i < kAtOnce; i++) to[i] = load_u32(from + i);
+      if (kAll > kAtOnce) {
+        for (u32 i = kAtOnce; i < 4 + s.step.tokens; i++) to[i] = load_u32(from + i);
+      }
       if (is_aborted(c)) {
         s.step.stop = 1;
         write_report(c, s.stuck);

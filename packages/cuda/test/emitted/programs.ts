@@ -170,9 +170,9 @@ export function everyOp(): Program {
 }
 
 /** Linears in every form: groups, norms, extras, formats, odd sizes, the last row. */
-export function linears(): Program {
-  const w = writer("linears", { maxTokens: 8, maxContext: 64 });
-  let x = w.embed(300, 96);
+export function linears(maxTokens = 8, columns = 96): Program {
+  const w = writer("linears", { maxTokens, maxContext: Math.max(64, 2 * maxTokens) });
+  let x = w.embed(300, columns);
   const n = 80;
   const add = (name: string, form: LinearForm): ValueId => {
     w.inScope(name);

@@ -11,7 +11,7 @@ import { chooseFlagged, placeFlagged } from "./flags.ts";
 import { planMemory } from "./memory.ts";
 import { executionOrder, resolveOps } from "./nodes.ts";
 import type { OpClass } from "./nodes.ts";
-import { chooseRing, contractionLengths, layoutOf } from "./ring.ts";
+import { chooseRing, layoutOf, ringDemand } from "./ring.ts";
 import type { RingOptions } from "./ring.ts";
 import { planStreams } from "./streams.ts";
 import { resolveViews } from "./views.ts";
@@ -49,7 +49,8 @@ export function plan(
   const resolved = resolveViews(program, nodes);
   const classes = new Set(nodes.map((node) => node.cls));
   const { maxTokens, maxContext } = program.limits;
-  const ring = chooseRing(machine, maxTokens, contractionLengths(classes), options);
+  const demand = ringDemand(classes, maxTokens, options);
+  const ring = chooseRing(machine, maxTokens, demand, options);
   const byClass = new Map<OpClass, StreamLayout | null>();
   for (const cls of classes) byClass.set(cls, layoutOf(cls, ring));
   const layouts = nodes.map((node) => byClass.get(node.cls) ?? null);

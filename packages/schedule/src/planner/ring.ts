@@ -1,5 +1,5 @@
 /** @file Chooses the ring and the shared-memory budget of one SM. Pure. */
-import type { PackingBudget, StreamLayout } from "../contracts.ts";
+import type { PackingBudget, SharedDemand, StreamLayout } from "../contracts.ts";
 import { PlanError } from "../errors.ts";
 import { blockColumns, chunkBytesOf } from "../packing.ts";
 import type { Machine, RingSpec } from "../plan.ts";
@@ -41,7 +41,7 @@ function activationBytesFor(k: number, tokens: number): number {
 export function contractionLengths(classes: Iterable<OpClass>): readonly number[] {
   const budget: PackingBudget = {
     activationBytes: 2 ** 30, partialBytes: 2 ** 30, chunkBytes: defaultStageBytes,
-    consumerWarps: defaultWarps,
+    consumerWarps: defaultWarps, stages: mostStages,
   };
   const lengths = new Set<number>();
   for (const { schedule, instance } of classes) {
@@ -51,25 +51,48 @@ export function contractionLengths(classes: Iterable<OpClass>): readonly number[
   return [...lengths];
 }
 
+/** What a program's ops ask of the ring together. */
+export interface RingDemand extends SharedDemand {
+  /** Lengths of the contractions. */
+  readonly lengths: readonly number[];
+}
+
+export function ringDemand(
+  classes: Iterable<OpClass>,
+  maxTokens: number,
+  options: RingOptions = {},
+): RingDemand {
+  const { consumerWarps = defaultWarps, stageBytes: chunkBytes = defaultStageBytes } = options;
+  const all = [...classes];
+  const asked = all.flatMap(({ schedule: { packing }, instance }) =>
+    packing.demand?.(instance, { chunkBytes, consumerWarps }) ?? []);
+  return {
+    lengths: contractionLengths(all),
+    tokens: Math.min(maxTokens, ...asked.map(({ tokens }) => tokens)),
+    workBytes: Math.max(0, ...asked.map(({ workBytes }) => workBytes)),
+  };
+}
+
 /**
  * The largest ring (at most 24 stages) beside which one token's longest activation and one tile's
- * partial sums twice fit. Then up to four tiles of partial sums (more share one pass over sliced
- * activations, but the gain is small): as many as let most contractions hold all tokens'
- * activations at once. Activations get the rest, up to all they can use. If no ring leaves room
- * for one token's longest activation, the smallest ring with whatever is left: activations then
- * pass in K slices even for one token.
+ * partial sums twice fit, and what ops ask for. Then up to four tiles of partial sums (more share
+ * one pass over sliced activations, but the gain is small): as many as let most contractions hold
+ * all tokens' activations at once. Activations get the rest, up to all they can use: all of it
+ * where ops hold fewer tokens at once than a step has, and make slices as long as there is room. If
+ * no ring leaves that much, the smallest ring with whatever is left: activations then pass in K
+ * slices even for one token.
  *
  * Throws `PlanError` for options that make no ring, and when not even 64 columns a token fit.
  */
 export function chooseRing(
   machine: Machine,
   maxTokens: number,
-  lengths: readonly number[],
+  { lengths, tokens, workBytes }: RingDemand,
   options: RingOptions = {},
 ): RingSpec {
   const { consumerWarps = defaultWarps, stageBytes = defaultStageBytes } = options;
   const { reserveBytes = sharedReserveBytes, maxInFlight = defaultInFlight } = options;
-  const tileBytes = consumerWarps * tileRows * maxTokens * 4;
+  const tileBytes = consumerWarps * tileRows * tokens * 4;
   const longest = Math.max(0, ...lengths);
   const fits = Math.floor((machine.sharedBytes - reserveBytes) / stageBytes);
   const largest = Math.floor(Math.min(fits, mostStages) / consumerWarps) * consumerWarps;
@@ -81,18 +104,27 @@ export function chooseRing(
     return Math.floor((machine.sharedBytes - taken) / 64) * 64;
   };
   const whole = (room: number): number =>
-    lengths.filter((k) => activationBytesFor(k, maxTokens) <= room).length;
-  const spec = (stages: number, tiles: number): RingSpec => ({
-    stages, stageBytes, consumerWarps, maxInFlight,
-    activationBytes: Math.min(roomFor(stages, tiles), activationBytesFor(longest, maxTokens)),
-    partialBytes: tiles * tileBytes,
-  });
+    lengths.filter((k) => activationBytesFor(k, tokens) <= room).length;
+  const spec = (stages: number, tiles: number): RingSpec => {
+    const room = roomFor(stages, tiles);
+    const asked = roundUp(Math.max(0, workBytes - 2 * tiles * tileBytes), 64);
+    const useful = Math.max(asked, activationBytesFor(longest, tokens));
+    return {
+      stages, stageBytes, consumerWarps, maxInFlight,
+      activationBytes: tokens < maxTokens ? room : Math.min(room, useful),
+      partialBytes: tiles * tileBytes,
+    };
+  };
+  const isEnough = (stages: number, tiles: number): boolean => {
+    const room = roomFor(stages, tiles);
+    return room >= activationBytesFor(longest, 1) && room + 2 * tiles * tileBytes >= workBytes;
+  };
   for (let stages = from; stages >= to; stages -= consumerWarps) {
-    const tiles = [4, 3, 2, 1].filter((n) => roomFor(stages, n) >= activationBytesFor(longest, 1));
+    const tiles = [4, 3, 2, 1].filter((n) => isEnough(stages, n));
     tiles.sort((a, b) => whole(roomFor(stages, b)) - whole(roomFor(stages, a)) || b - a);
     if (tiles[0] !== undefined) return spec(stages, tiles[0]);
   }
-  if (roomFor(to, 1) < activationBytesFor(64, maxTokens)) {
+  if (roomFor(to, 1) < activationBytesFor(64, tokens)) {
     throw new PlanError(
       `machine ${machine.name}: ${machine.sharedBytes} bytes of shared memory per SM hold no ` +
         `ring of ${to} stages of ${stageBytes} bytes beside activations of ${maxTokens} tokens; ` +
@@ -116,6 +148,7 @@ export function layoutOf(cls: OpClass, ring: RingSpec): StreamLayout | null {
   const { activationBytes, partialBytes } = ring;
   const layout = cls.schedule.packing.stream(cls.instance, {
     activationBytes, partialBytes, chunkBytes: ring.stageBytes, consumerWarps: ring.consumerWarps,
+    stages: ring.stages,
   });
   if (layout !== null && chunkBytesOf(layout) > ring.stageBytes) {
     throw new PlanError(

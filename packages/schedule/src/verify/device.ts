@@ -8,7 +8,8 @@
  * k - 1 over before it filled the stage, and the warp releases it once for that. The producer's own
  * wait for a chunk `maxInFlight` back is right as long as that chunk's stage has not been filled
  * anew: stages >= maxInFlight. All of it needs stage, phase and warp of a chunk to be the same
- * after its number started over.
+ * after its number started over. An op may give a chunk to another warp than that of its number
+ * (`TaskRoom`) if a barrier of all warps lies between a stage's chunk and its next.
  *
  * Abort. Every wait for a counter or a filled stage looks at the abort word now and then and gives
  * up; an SM that gave up triggers nothing more and leaves at the next step. No one is left behind:
@@ -17,8 +18,10 @@
  * The producer leaves when its SM does and then waits only for copies under way, which no one else
  * completes; a stage released too often by a consumer that gave up concerns `empty` alone.
  */
+import type { StreamLayout } from "../contracts.ts";
 import { describeOp } from "../errors.ts";
 import { chunkLap, kernelProtocol } from "../kernel.ts";
+import type { Plan } from "../plan.ts";
 import type { Model } from "./model.ts";
 import { describeTask, openLaw, taskLine } from "./report.ts";
 import type { LawBook, LawReport } from "./report.ts";
@@ -122,13 +125,14 @@ function checkStepEvent(model: Model, law: LawBook): void {
 }
 
 /** With any number of tokens, a streamed op's activations and partial sums fit what is theirs. */
-function checkRoom({ plan }: Model, law: LawBook): void {
+function checkRoom({ plan, ops }: Model, law: LawBook): void {
   const { activationBytes, partialBytes, consumerWarps } = plan.ring;
   const [blockColumns, tileRows, rowPadding] = [32, 16, 64];
   const slotFloats = Math.floor(partialBytes / 4 / consumerWarps);
   plan.layouts.forEach((layout, index) => {
     const op = plan.program.ops[index];
     if (layout === null || op === undefined) return;
+    if (checkOwnRoom(plan, ops[index], layout, law)) return;
     const { blocksPerChunk, chunksPerTile, chunksPerSlice, tilesPerGroup } = layout;
     const sliceBytes = chunksPerSlice * blocksPerChunk * blockColumns * 2;
     const wholeBytes = chunksPerTile * blocksPerChunk * blockColumns * 2;
@@ -155,4 +159,31 @@ function checkRoom({ plan }: Model, law: LawBook): void {
       break;
     }
   });
+}
+
+/** The same for an op that says what its tasks take; false: it does not. */
+function checkOwnRoom(
+  plan: Plan, op: Model["ops"][number] | undefined, layout: StreamLayout, law: LawBook,
+): boolean {
+  const { ring } = plan;
+  const budget = { ...ring, chunkBytes: ring.stageBytes };
+  const room = op?.schedule.packing.room?.(op.instance, layout, budget) ?? null;
+  if (op === undefined || room === null) return false;
+  const work = ring.activationBytes + 2 * ring.partialBytes;
+  if ((room.chunksBetweenBarriers ?? 0) > ring.stages) {
+    law.violate(
+      `${describeOp(op.op)}: ${room.chunksBetweenBarriers} chunks between two barriers are more ` +
+        `than the ${ring.stages} stages of the ring: a stage would pass from warp to warp`,
+    );
+  }
+  for (let tokens = 1; tokens <= plan.program.limits.maxTokens; tokens++) {
+    law.count("activation rows");
+    if (room.bytes(tokens) <= work) continue;
+    law.violate(
+      `${describeOp(op.op)}: with ${tokens} tokens, its task takes ${room.bytes(tokens)} bytes ` +
+        `beside the ring; there are ${work}`,
+    );
+    break;
+  }
+  return true;
 }

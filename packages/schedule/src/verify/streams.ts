@@ -41,6 +41,7 @@ function checkLayouts(model: Model, law: LawBook): void {
     partialBytes: ring.partialBytes,
     chunkBytes: ring.stageBytes,
     consumerWarps: ring.consumerWarps,
+    stages: ring.stages,
   };
   const asked = new Map<object, string>();
   model.ops.forEach(({ op, schedule, instance, view }, index) => {

@@ -2,12 +2,8 @@
 import type { OpBody } from "@mpk/cuda";
 import { flagView, inputOf, outputOf, requirePositions, templateAt } from "../../shared/body.ts";
 import { ropeFrequencies } from "../rope/semantics.ts";
+import { workBytes } from "./packing.ts";
 import type { AttentionAttrs } from "./semantics.ts";
-
-/** Shared memory that attention.cuh lays out, bytes, for this many queries at once. */
-function workBytes(headDim: number, maxTokens: number, warps: number, queries: number): number {
-  return maxTokens * headDim * 8 + warps * queries * (2 + headDim) * 4;
-}
 
 export const body: OpBody<AttentionAttrs> = {
   template: templateAt(import.meta.url),
@@ -26,7 +22,7 @@ export const body: OpBody<AttentionAttrs> = {
       throw new RangeError(
         `attention with head_dim ${attrs.headDim} needs ` +
           `${workBytes(attrs.headDim, env.maxTokens, env.ring.consumerWarps, 1)} bytes of shared ` +
-          `memory beside the ring, the plan leaves ${env.workBytes}; plan for fewer ring stages`,
+          `memory beside the ring, the plan leaves ${env.workBytes}; lower maxTokens`,
       );
     }
     requirePositions(env, 3);

@@ -4,15 +4,13 @@ import {
   anyFlagged, fixedRows, flagView, inputOf, outputOf, templateAt,
 } from "../../shared/body.ts";
 import { type LinearAttrs, linearInputs } from "./semantics.ts";
+import { isWide, mostStepTokens } from "./wide.ts";
 
 const norms = { none: 0, rms: 1, layer: 2 } as const;
 
-/** The tokens of one tensor-core tile, which is all that a step of linear.cuh holds. */
-export const mostStepTokens = 8;
-
 export const body: OpBody<LinearAttrs> = {
   template: templateAt(import.meta.url),
-  run: "linear",
+  run: (op) => (isWide(op) ? "linear_wide" : "linear"),
   view(op, env) {
     const { attrs } = op;
     const roles = linearInputs(attrs, op.inputs.length);

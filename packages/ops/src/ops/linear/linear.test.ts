@@ -98,12 +98,13 @@ describe("its stream layout", () => {
     const inputs = [typed("f32", "T", k), typed("bf16", n, k)];
     const outputs = schedule.semantics.infer(attrs, inputs);
     const op = { kind: "linear", attrs, inputs, outputs, maxTokens };
-    return schedule.packing.stream(op, { chunkBytes: 8192, consumerWarps: 8, ...bytes });
+    const ring = { chunkBytes: 8192, consumerWarps: 8, stages: 16 };
+    return schedule.packing.stream(op, { ...ring, ...bytes });
   }
   const requests = fc.record({
     n: fc.integer({ min: 1, max: 200_000 }),
     k: fc.integer({ min: 1, max: 30_000 }),
-    maxTokens: fc.integer({ min: 1, max: 64 }),
+    maxTokens: fc.integer({ min: 1, max: 8 }),
     activationBytes: fc.integer({ min: 64 * 128, max: 200_000 }),
     partialBytes: fc.integer({ min: 512 * 64, max: 100_000 }),
   });
@@ -127,6 +128,47 @@ describe("its stream layout", () => {
     );
   });
 
+  it("has slices of a chunk that tiles share where steps have many tokens", () => {
+    const wide = fc.record({
+      n: fc.integer({ min: 1, max: 200_000 }),
+      k: fc.integer({ min: 1, max: 30_000 }),
+      maxTokens: fc.integer({ min: 9, max: 64 }),
+      activationBytes: fc.integer({ min: 64 * 520, max: 200_000 }),
+      partialBytes: fc.integer({ min: 512, max: 4096 }),
+    });
+    fc.assert(
+      fc.property(wide, (request) => {
+        const layout = layoutFor(request)!;
+        const { blocksPerChunk, chunksPerTile, chunksPerSlice, tilesPerGroup } = layout;
+        expect(chunksPerSlice).toBe(1);
+        expect(blocksPerChunk * 1024).toBeLessThanOrEqual(8192);
+        expect(blocksPerChunk * chunksPerTile * 32).toBeGreaterThanOrEqual(request.k);
+        expect(blocksPerChunk * (chunksPerTile - 1) * 32).toBeLessThan(request.k);
+        // Two slices for all rows, which are 16, 32 or 64, and what their norms need.
+        const rows = request.maxTokens <= 16 ? 16 : request.maxTokens <= 32 ? 32 : 64;
+        const work = request.activationBytes + 2 * request.partialBytes;
+        expect(rows * (2 * blocksPerChunk * 64 + 8)).toBeLessThanOrEqual(work);
+        // A warp has the sums of two tiles in registers, of 64 tokens those of one.
+        expect(tilesPerGroup).toBeGreaterThanOrEqual(1);
+        expect(tilesPerGroup).toBeLessThanOrEqual(rows === 64 ? 8 : 16);
+        // One token's x is there as a whole if it can be, the sums of eight warps beside it.
+        const one = chunksPerTile * blocksPerChunk * 64;
+        if (one + 512 <= work) expect(one + tilesPerGroup * 512).toBeLessThanOrEqual(work);
+      }),
+    );
+  });
+
+  it("is for one token where an op has one row, however many tokens a step has", () => {
+    const bytes = { activationBytes: 16448, partialBytes: 2048 };
+    const attrs = schedule.semantics.parseAttrs({ ...plain, lastRow: true });
+    const inputs = [typed("f32", "T", 4096), typed("bf16", 1024, 4096)];
+    const outputs = schedule.semantics.infer(attrs, inputs);
+    const op = { kind: "linear", attrs, inputs, outputs, maxTokens: 64 };
+    const ring = { chunkBytes: 8192, consumerWarps: 8, stages: 16 };
+    expect(schedule.packing.stream(op, { ...ring, ...bytes }))
+      .toMatchObject({ blocksPerChunk: 8, chunksPerSlice: 16, tilesPerGroup: 4 });
+  });
+
   it("is as documented for a known shape: K = 4096, one token, all of it at once", () => {
     const bytes = { activationBytes: 16384, partialBytes: 4096 };
     expect(layoutFor({ n: 1024, k: 4096, maxTokens: 1, ...bytes })).toEqual({
@@ -148,6 +190,11 @@ describe("its stream layout", () => {
     );
     expect(() => layoutFor({ ...shape, activationBytes: 4096, partialBytes: 4095 })).toThrow(
       "4095 bytes of partial sums are too few, one tile needs 4096; lower maxTokens",
+    );
+    const wide = { ...shape, maxTokens: 64, activationBytes: 30_000, partialBytes: 512 };
+    expect(() => layoutFor(wide)).toThrow(
+      "31024 bytes of shared memory beside the ring are too few for steps of 64 tokens, " +
+        "which need 33280; lower maxTokens",
     );
   });
 });

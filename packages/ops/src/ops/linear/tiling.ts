@@ -11,6 +11,7 @@ import {
   tileInterval,
 } from "../../shared/tiles.ts";
 import { streamLayout } from "./packing.ts";
+import { isWide } from "./wide.ts";
 import { linearInputs } from "./semantics.ts";
 import type { LinearAttrs } from "./semantics.ts";
 
@@ -40,8 +41,12 @@ export const tiling: OpTiling<LinearAttrs> = tasksOf({
   stores: (op, budget) => rowFits(op, budget),
 });
 
-/** Whether one token's whole x has room in shared memory: else it passes in slices. */
+/**
+ * Whether one token's whole x has room in shared memory: else it passes in slices. The body for many
+ * tokens neither polls nor stores flagged.
+ */
 function rowFits(op: OpInstance<LinearAttrs>, budget: PackingBudget): boolean {
+  if (isWide(op)) return false;
   const { blocksPerChunk, chunksPerTile } = streamLayout(op, budget);
   return chunksPerTile * blocksPerChunk * 64 + 64 <= budget.activationBytes;
 }

@@ -1,0 +1,19 @@
+/** @file Steps of many tokens on the emulated GPU, as the virtual GPU computes them. */
+import { test } from "vitest";
+import { linears } from "../../cuda/test/emitted/programs.ts";
+import { decoder, prompt } from "./emulated-programs.ts";
+import { expectSame } from "./emulated.ts";
+
+test("linears in every form, a prompt of 33 tokens at once", async () => {
+  const program = linears(64, 600);
+  await expectSame({ program, sms: 1, promptIds: prompt(33), maxTokens: 2, scheduleSeed: 1 });
+}, 120_000);
+
+test.each([
+  [64, 131, 16, "sm_120"], [16, 27, 32, "sm_80"],
+])("a decoder, at most %i tokens a step, a prompt of %i, heads of %i, for %s", async (
+  most, tokens, headDim, target,
+) => {
+  const [program, promptIds] = [decoder(most, headDim), prompt(tokens)];
+  await expectSame({ program, target, sms: 2, promptIds, maxTokens: 3, scheduleSeed: 2 });
+}, 120_000);

@@ -1,0 +1,123 @@
+/**
+ * @file linear in plans whose steps may have many tokens: their activations pass in K slices, so
+ * tiles share each slice, and the stream is ordered for it. Pure.
+ */
+import { ShapeError } from "@mpk/ir";
+import type {
+  OpInstance, PackingBudget, RingShape, SharedDemand, StreamLayout, TaskRoom,
+} from "@mpk/schedule";
+import { inputColumns, outputColumns } from "../../shared/tiles.ts";
+import { linearInputs } from "./semantics.ts";
+import type { LinearAttrs } from "./semantics.ts";
+
+/** `mma-a-bf16`: columns and bytes of a K block, rows of a tile. */
+export const [blockColumns, blockBytes, tileRows] = [32, 1024, 16] as const;
+/** Tokens that are the columns of one mma: they cost what one costs. */
+const fewTokens = 8;
+/** The most tokens of a step that the kernel has accumulators for. */
+export const mostStepTokens = 64;
+/** One token's activations of a K block in shared memory, bf16; and its norm's scale and mean. */
+const [tokenBlockBytes, statisticsBytes] = [2 * blockColumns, 8];
+
+/** Whether an op has rows for all tokens of a step, and a step may have many. */
+export const isWide = (op: OpInstance<LinearAttrs>): boolean =>
+  op.maxTokens > fewTokens && !op.attrs.lastRow && op.inputs[0]?.shape[0] === "T";
+
+/** Rows that a step's products are made for: the kernel has code for 8, 16, 32 and 64. */
+const rowsFor = (maxTokens: number): number => 2 ** Math.ceil(Math.log2(Math.max(16, maxTokens)));
+
+/** Tiles whose sums one warp can hold in registers. */
+const tilesPerWarp = (rows: number): number => (rows <= 32 ? 2 : 1);
+
+/** Shared memory of a task: two slices of x of `blocks` K blocks, and the rows' statistics. */
+const slicesBytes = (rows: number, blocks: number): number =>
+  rows * (2 * blocks * tokenBlockBytes + statisticsBytes);
+
+/** Shared memory of a task at its end: partial sums of a tile a warp, and the statistics. */
+const sumsBytes = (rows: number, warps: number): number =>
+  rows * (warps * tileRows * 4 + statisticsBytes);
+
+/** Tokens whose activations are held at once: of larger steps slices, but all of one token's. */
+export const heldTokens = ({ maxTokens }: OpInstance): number =>
+  maxTokens > fewTokens ? 1 : maxTokens;
+
+/** With many tokens a task would like slices of a whole chunk. */
+export function demand(
+  op: OpInstance<LinearAttrs>,
+  { chunkBytes, consumerWarps }: RingShape,
+): SharedDemand {
+  const tokens = heldTokens(op);
+  if (!isWide(op)) return { tokens, workBytes: 0 };
+  const rows = rowsFor(op.maxTokens);
+  const kBlocks = Math.ceil(inputColumns(op, 0) / blockColumns);
+  const blocks = Math.min(kBlocks, Math.floor(chunkBytes / blockBytes));
+  return { tokens, workBytes: Math.max(slicesBytes(rows, blocks), sumsBytes(rows, consumerWarps)) };
+}
+
+/**
+ * The layout for many tokens: K slices of one chunk, each for all tiles of a group, so that a slice
+ * of x is loaded once for the group.
+ *
+ * - blocksPerChunk: as many K blocks as a stage holds and as two slices of x have room for, evened
+ *   out over the chunks of a tile;
+ * - tilesPerGroup: as many as the warps can hold sums of, the ring holds chunks of, and, if one
+ *   token's whole x has room, as many as have room for its partial sums beside it.
+ *
+ * Throws `ShapeError` where not even slices of one K block fit.
+ */
+export function wideLayout(op: OpInstance<LinearAttrs>, budget: PackingBudget): StreamLayout {
+  const { weights } = linearInputs(op.attrs, op.inputs.length);
+  const { consumerWarps, chunkBytes, stages } = budget;
+  const [k, n] = [inputColumns(op, 0), outputColumns(op)];
+  const rows = rowsFor(op.maxTokens);
+  const work = budget.activationBytes + 2 * budget.partialBytes;
+  const fitting = Math.floor((work / rows - statisticsBytes) / (2 * tokenBlockBytes));
+  const most = Math.min(Math.floor(chunkBytes / blockBytes), fitting);
+  if (most < 1 || sumsBytes(rows, consumerWarps) > work) {
+    const needs = Math.max(slicesBytes(rows, 1), sumsBytes(rows, consumerWarps));
+    throw new ShapeError(
+      `${work} bytes of shared memory beside the ring are too few for steps of ${op.maxTokens} ` +
+        `tokens, which need ${needs}; lower maxTokens`,
+    );
+  }
+  const kBlocks = Math.ceil(k / blockColumns);
+  const chunksPerTile = Math.ceil(kBlocks / most);
+  const blocksPerChunk = Math.ceil(kBlocks / chunksPerTile);
+  const warpTiles = consumerWarps * Math.min(tilesPerWarp(rows), Math.floor(stages / consumerWarps));
+  const oneToken = chunksPerTile * blocksPerChunk * tokenBlockBytes;
+  const beside = Math.floor((work - oneToken) / (consumerWarps * tileRows * 4));
+  return {
+    format: "mma-a-bf16",
+    weights, n, k, blocksPerChunk, chunksPerTile,
+    chunksPerSlice: 1,
+    tilesPerGroup: beside < 1 ? warpTiles : Math.min(warpTiles, beside),
+  };
+}
+
+/** One token's whole x and the sums of a group's tiles, a slot for each warp. */
+const oneRowBytes = (
+  { chunksPerTile, blocksPerChunk, tilesPerGroup }: StreamLayout, consumerWarps: number,
+): number =>
+  chunksPerTile * blocksPerChunk * tokenBlockBytes + tilesPerGroup * consumerWarps * tileRows * 4;
+
+/** What linear_wide.cuh takes. */
+export function wideRoom(
+  { maxTokens }: OpInstance<LinearAttrs>,
+  layout: StreamLayout,
+  { activationBytes, partialBytes, consumerWarps, stages }: PackingBudget,
+): TaskRoom {
+  const work = activationBytes + 2 * partialBytes;
+  const { blocksPerChunk, tilesPerGroup } = layout;
+  const statistics = rowsFor(maxTokens) * statisticsBytes;
+  const oneRow = oneRowBytes(layout, consumerWarps);
+  return {
+    // Slices have more chunks only where half of the ring holds them for all tiles.
+    chunksBetweenBarriers: Math.max(tilesPerGroup, Math.floor(stages / 2)),
+    bytes(tokens) {
+      if (tokens === 1 && oneRow <= work) return oneRow;
+      const rows = tokens <= 8 ? 8 : rowsFor(tokens);
+      const slices = 2 * rows * blocksPerChunk * tokenBlockBytes;
+      return statistics + Math.max(slices, tokens * consumerWarps * tileRows * 4);
+    },
+  };
+}
