@@ -1,6 +1,7 @@
 /** @file What this machine has for running kernels, found without changing anything. */
 import {
   findCompiler,
+  findHostCompiler,
   findNvcc,
   listDevices,
   loadNative,
@@ -67,6 +68,8 @@ export async function diagnose(env: Environment = process.env): Promise<Diagnosi
   note("NVRTC", nvrtc !== null, nvrtc ?? "libnvrtc.so.13 or .12 was not found");
   const nvcc = await findNvcc(env);
   note("nvcc", nvcc !== null, nvcc === null ? "not found" : `${nvcc.version} (${nvcc.path})`);
+  const host = findHostCompiler(env);
+  note("C++", host !== null, host ?? "none was found: --device emulated needs g++ or clang++");
   return { checks, devices, ...verdictOf(supported, builds) };
 }
 

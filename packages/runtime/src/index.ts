@@ -19,6 +19,6 @@ export { parseManifest, readManifest } from "./manifest.ts";
 export { loadNative, type Native } from "./native.ts";
 export { openVirtual, type VirtualOptions } from "./virtual.ts";
 export { openEmulated, type EmulatedOptions } from "./emulated/backend.ts";
-export type { Instrument } from "./emulated/build.ts";
+export { findHostCompiler, type Instrument } from "./emulated/build.ts";
 export { openCuda, type CudaOptions } from "./cuda/backend.ts";
 export { kernelResources, type KernelResources } from "./cuda/resources.ts";

@@ -297,7 +297,9 @@ void fault(const char* format, ...) {
   int length = std::vsnprintf(text, sizeof text, format, args);
   va_end(args);
   const Fiber* f = grid.current;
-  if (f != nullptr && length >= 0 && static_cast<std::size_t>(length) < sizeof text) {
+  // Races name their threads themselves.
+  const bool told = std::strstr(text, " @0x") != nullptr;
+  if (f != nullptr && !told && length >= 0 && static_cast<std::size_t>(length) < sizeof text) {
     std::snprintf(text + length, sizeof text - length, " (SM %u, thread %u)", f->block, f->thread);
   }
   send_fault(text);

@@ -73,8 +73,23 @@ const char* words_for(const Site& s) {
   return s.access == Access::read ? "read" : "write";
 }
 
+// Who, how and where, in words; `@address` becomes a line of the source where the message is shown.
+struct Told {
+  char text[160];
+
+  Told(const Site& s, Actor a) {
+    if (s.pc == nullptr) {
+      std::snprintf(text, sizeof text, "%s by the host", words_for(s));
+    } else if (s.manner == Manner::copy) {
+      std::snprintf(text, sizeof text, "%s on SM %u @%p", words_for(s), a.block, s.pc);
+    } else {
+      std::snprintf(text, sizeof text, "%s by SM %u, thread %u @%p", words_for(s), a.block, a.index,
+                    s.pc);
+    }
+  }
+};
+
 [[noreturn]] void report(const void* p, const Mark& before, const Touch& now, const char* why) {
-  const Site& s = sites[before.site];
   u64 offset = 0;
   u32 block = 0;
   char place[96];
@@ -83,9 +98,9 @@ const char* words_for(const Site& s) {
   } else {
     describe_buffer(p, place, sizeof place);
   }
-  fault("%s in %s: %s by SM %u, thread %u @%p, then %s by SM %u, thread %u @%p", why, place,
-        words_for(s), before.block, before.index, s.pc,
-        words_for({now.site, now.access, now.manner}), now.actor.block, now.actor.index, now.site);
+  const Told first(sites[before.site], {before.block, before.index});
+  const Told then({now.site, now.access, now.manner}, now.actor);
+  fault("%s in %s: %s, then %s", why, place, first.text, then.text);
 }
 
 bool knows(const Touch& t, const Mark& m, const ClockRef& clock) {

@@ -53,5 +53,5 @@ export async function explainFault(
       mark, `at ${inner.place} (${inner.name}${within}${opOf(source, frames)})`,
     );
   }
-  return explained.replaceAll("@(nil)", "at the host");
+  return explained;
 }
