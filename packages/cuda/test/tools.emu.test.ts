@@ -17,18 +17,19 @@ const machine = `#include <cmath>
 #include <cstdint>
 #include <cstdio>
 #include <cstring>
+#include <initializer_list>
 #define MPK_DEVICE static
 #define MPK_KERNEL static
-#define MPK_SHARED_ALIGN
+#define MPK_SHARED_MEMORY(name) u8* const name = theMemory
 #define MPK_FULL_ARRIVALS 1u
 #define MPK_PRODUCER_LANES 1u
-#define __shared__
+
 typedef uint8_t u8; typedef uint16_t u16; typedef uint32_t u32; typedef uint64_t u64;
 typedef int32_t i32;
 static u32 theBlock, theThread;
 static u64 reads[4096];
 static const u8* first;
-u8 memory[1 << 20];
+static u8 theMemory[1 << 20];
 static u32 thread_index() { return theThread; }
 static u32 block_index() { return theBlock; }
 static u32 block_threads() { return 256; }
@@ -47,7 +48,7 @@ static void mbarrier_init_fence() {}
 // Two bits of state: phases completed.
 static bool mbarrier_test(u64* bar, u32 parity) { return ((*bar - 1) & 1u) == parity; }
 static void copy_to_stage(u8* to, const u8* from, u32 bytes, u64* bar, u32) {
-  if (to + bytes > memory + sizeof memory) std::puts("outside of shared memory");
+  if (to + bytes > theMemory + sizeof theMemory) std::puts("outside of shared memory");
   reads[(from - first) / bytes]++;
   ++*bar;
 }
@@ -92,15 +93,18 @@ int main() {
 });
 
 test("the probe reads each chunk once, whether it fills its ring or not", () => {
-  for (const chunks of [1, 5, 12, 13, 100]) {
-    const out = run(`probe${chunks}`, `
+  const sizes = [1, 5, 12, 13, 100];
+  const out = run("probe", `
 static u8 source[1];
 int main() {
   first = source;
-  for (theBlock = 0; theBlock < 3; theBlock++) mpk_read_probe(source, ${chunks});
-  for (u32 i = 0; i < ${3 * chunks + 2}; i++) std::printf("%u ", (u32)reads[i]);
-}`);
-    const expected = [...Array<number>(3 * chunks).fill(1), 0, 0];
-    expect(out.trim().split(" ").map(Number)).toEqual(expected);
+  for (u32 chunks : {${sizes.join("u, ")}u}) {
+    std::memset(reads, 0, sizeof reads);
+    for (theBlock = 0; theBlock < 3; theBlock++) mpk_read_probe(source, chunks);
+    for (u32 i = 0; i < 3 * chunks + 2; i++) std::printf("%u ", (u32)reads[i]);
+    std::puts("");
   }
+}`);
+  const lines = out.trim().split("\n").map((line) => line.trim().split(" ").map(Number));
+  expect(lines).toEqual(sizes.map((chunks) => [...Array<number>(3 * chunks).fill(1), 0, 0]));
 });

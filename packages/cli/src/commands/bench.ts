@@ -20,6 +20,7 @@ interface Options {
   readonly reruns: number;
   readonly seed: bigint;
   readonly baseline?: "torch";
+  readonly readContext?: boolean;
   readonly tuned: boolean;
   readonly json?: boolean;
   readonly out?: string;
@@ -48,6 +49,7 @@ export function benchCommand(program: Command, io: Io, setExit: (code: number) =
     .argument("[models...]", "checkpoint folders, config.json files, shapes, or results to draw")
     .option("--shapes <names>", "public shapes by name, with random weights", split, [])
     .option("--context <tokens>", "tokens before the first measured one", numbers(0), [64])
+    .option("--read-context", "read contexts beyond 512 too, in place of random cache rows")
     .option("--tokens-per-step <counts>", "1: decoding; more: prompt steps", numbers(1), [1])
     .option("--tokens <count>", "measured tokens of one launch", wholeFrom(2), 128)
     .option("--reruns <count>", "launches that count, compared token by token", wholeFrom(1), 20)
@@ -117,7 +119,7 @@ async function measure(
   for (const model of models) {
     const done = await benchModel(model, {
       contexts: options.context, tokensPerStep: options.tokensPerStep, tokens: options.tokens,
-      reruns: options.reruns, seed: options.seed, wantsTorch: options.baseline === "torch",
+      readContext: options.readContext ?? false, reruns: options.reruns, seed: options.seed, wantsTorch: options.baseline === "torch",
       env: io.env,
       open: { tuned: options.tuned, onNotice: (notice) => io.stderr.write(`note: ${notice}\n`) },
       onProgress: bars.report,

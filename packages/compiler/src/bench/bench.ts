@@ -22,6 +22,8 @@ export interface BenchOptions {
   readonly seed: bigint;
   /** Time PyTorch and hold logits to transformers on the same weights. */
   readonly wantsTorch: boolean;
+  /** Read each context as a prompt; default: up to 512 tokens, behind random rows beyond. */
+  readonly readContext?: boolean;
   readonly open?: Pick<OpenOptions, "plan" | "ordinal" | "watchdogSeconds" | "tuned" | "onNotice">;
   readonly env: Environment;
   readonly onProgress?: OnProgress;
@@ -89,7 +91,7 @@ async function ours(
   options: BenchOptions,
 ): Promise<Ours> {
   const { context, tokensPerStep } = setting;
-  const { tokens, reruns, onStage, onProgress } = options;
+  const { tokens, reruns, onStage, onProgress, readContext = false } = options;
   onStage?.(`${model.title}: compiling and loading`);
   const opened = await openFor(model, setting, options);
   try {
@@ -104,9 +106,10 @@ async function ours(
       return { times, probe, known, promptChunk, run: null };
     }
     const onRun = (done: number) => onProgress?.({ stage: "generate", done, total: reruns });
-    const times = await measureDecode(session, { context, tokens, reruns, promptChunk, onRun });
+    const asked = { context, tokens, reruns, promptChunk, readContext, onRun };
+    const times = await measureDecode(session, asked);
     if (!times.read || !options.wantsTorch) return { times, probe, known, promptChunk, run: null };
-    const { prompt, launched } = await withLogits(session, context, tokens);
+    const { prompt, launched } = await withLogits(session, context, tokens, readContext);
     const { logits } = launched.summary;
     return { times, probe, known, promptChunk, run: { prompt, tokens: launched.tokens, logits } };
   } finally {

@@ -10,6 +10,8 @@ export interface DecodeRequest {
   readonly reruns: number;
   /** The kernel's own: prompt tokens that one step takes. */
   readonly promptChunk: number;
+  /** Read the context as a prompt, however long it is. */
+  readonly readContext?: boolean;
   readonly onRun?: (done: number) => void;
 }
 
@@ -55,8 +57,9 @@ async function launch(session: Session, request: GenerateRequest): Promise<Launc
 export function requestFor(
   session: Session,
   context: number,
+  readContext = false,
 ): Pick<GenerateRequest, "promptIds" | "startPosition"> & { readonly read: boolean } {
-  const read = context <= longestRead;
+  const read = readContext || context <= longestRead;
   const length = read ? Math.max(1, context) : shortPrompt;
   const promptIds = promptOf(length, session.limits.vocab);
   return { promptIds, startPosition: read ? 0 : context - length, read };
@@ -67,8 +70,9 @@ export async function withLogits(
   session: Session,
   context: number,
   tokens: number,
+  readContext = false,
 ): Promise<{ readonly prompt: readonly number[]; readonly launched: Launched }> {
-  const { promptIds } = requestFor(session, context);
+  const { promptIds } = requestFor(session, context, readContext);
   const launched = await launch(session, { promptIds, maxTokens: tokens, logits: "all" });
   return { prompt: promptIds, launched };
 }
@@ -76,9 +80,9 @@ export async function withLogits(
 /** Times one-token steps. @throws MpkError where a launch fails or keeps no times. */
 export async function measureDecode(
   session: Session,
-  { context, tokens, reruns, promptChunk, onRun }: DecodeRequest,
+  { context, tokens, reruns, promptChunk, readContext, onRun }: DecodeRequest,
 ): Promise<DecodeTimes> {
-  const { read, ...asked } = requestFor(session, context);
+  const { read, ...asked } = requestFor(session, context, readContext);
   if (!read) await session.fillCache(cacheSeed);
   const promptSteps = Math.ceil(asked.promptIds.length / promptChunk);
   const steps: number[] = [];

@@ -97,6 +97,11 @@ describe("measuring", () => {
     expect(launches[0]).toMatchObject({ startPosition: 4088 });
     expect(launches[0]?.promptIds).toHaveLength(8);
     expect(cacheFills()).toBe(1);
+    const read = await measureDecode(session, { ...asked, readContext: true });
+    expect(read).toMatchObject({ read: true });
+    // 512 prompt steps of 1 ms.
+    expect(read.firstTokenMs).toBeCloseTo(512, 9);
+    expect(cacheFills()).toBe(1);
   });
 
   test("steps of several tokens are those of a prompt", async () => {
