@@ -54,15 +54,19 @@ function place(plan: Plan): Placed {
   return { placeOf, task: (sm, instruction) => items[(start[sm] ?? 0) + instruction] ?? -1 };
 }
 
-/** When each event of a step was complete: the latest end of the tasks that signal it. */
+/**
+ * When each event of a step was complete: the latest end of the tasks that signal it. Where flags in
+ * the data stand in for it, the words go out behind the task's last weights, before its end.
+ */
 function eventTimes(plan: Plan, placed: Placed, step: StepTimes): Float64Array {
   const times = new Float64Array(plan.events.count).fill(-Infinity);
   const bySm = new Map(step.sms.map((one) => [one.sm, one.instructions]));
   placed.placeOf.forEach(([sm, instruction], task) => {
-    const end = bySm.get(sm)?.[instruction]?.end ?? -Infinity;
+    const { end = -Infinity, consumed = null } = bySm.get(sm)?.[instruction] ?? {};
     for (let i = plan.signals.start[task] ?? 0; i < (plan.signals.start[task + 1] ?? 0); i++) {
       const event = plan.signals.items[i] ?? 0;
-      times[event] = Math.max(times[event] ?? -Infinity, end);
+      const out = plan.events.manyOnly[event] === 1 ? consumed ?? end : end;
+      times[event] = Math.max(times[event] ?? -Infinity, out);
     }
   });
   return times;

@@ -24,13 +24,10 @@ async function generate(opened: Opened, profile: boolean) {
 }
 
 test("marks come in order, producers before consumers, and the tokens are the same", async () => {
-  await using plain = await open(checkpoint, options);
-  const expected = await generate(plain, false);
-  await expect(generate(plain, true)).rejects.toThrow("compiled without a profile");
   await using opened = await open(checkpoint, { ...options, profile: true });
   const { tokens, profile } = await generate(opened, true);
-  expect(tokens).toEqual(expected.tokens);
-  expect((await generate(opened, false)).profile).toBeUndefined();
+  // With no step to keep, the marks change nothing; that they are all there is, the text shows.
+  expect(await generate(opened, false)).toEqual({ tokens, profile: undefined });
   const { plan } = opened.compiled;
   expect(profile?.steps.map(({ step }) => step)).toEqual([3, 4, 5]);
   for (const { sms } of profile!.steps) {
@@ -82,8 +79,9 @@ test("mpk profile's trace and tables come from it", async () => {
   const { mpk } = await import("../../../cli/test/io.ts");
   const out = join(dir, "trace.json");
   const ran = await mpk(
-    ["profile", checkpoint, "--device", "emulated", "--sms", "2", "--skip", "2", "--steps", "2",
-      "--context", "5", "--out", out],
+    // The same kernel as above: one build.
+    ["profile", checkpoint, "--device", "emulated", "--sms", "3", "--skip", "2", "--steps", "2",
+      "--context", "59", "--out", out],
     { env: process.env },
   );
   expect(ran).toMatchObject({ code: 0, err: expect.stringContaining(`wrote ${out}`) });

@@ -18,6 +18,11 @@ template <class C> MPK_DEVICE void mark_step(const C& c, u32 which) {
   u64* record = profile_record(c, 0);
   if (record) record[which] = now_nanos();
 }
+// Thread 0's: what tile `tile` of the task depends on is there; that of its first tile counts.
+template <class C> MPK_DEVICE void mark_ready(const C& c, u32 tile) {
+  const u32 first = c.shared->instruction[c.instruction & 1u][kWordTileLo];
+  if (c.thread == 0 && tile == first) mark(c, kMarkReady);
+}
 // Thread 0: the task's signals are out.
 template <class C> MPK_DEVICE void mark_end(const C& c) {
   u64* record = profile_record(c, c.instruction + 1);
