@@ -119,7 +119,8 @@ async function measure(
   for (const model of models) {
     const done = await benchModel(model, {
       contexts: options.context, tokensPerStep: options.tokensPerStep, tokens: options.tokens,
-      readContext: options.readContext ?? false, reruns: options.reruns, seed: options.seed, wantsTorch: options.baseline === "torch",
+      readContext: options.readContext ?? false, reruns: options.reruns, seed: options.seed,
+      wantsTorch: options.baseline === "torch",
       env: io.env,
       open: { tuned: options.tuned, onNotice: (notice) => io.stderr.write(`note: ${notice}\n`) },
       onProgress: bars.report,
