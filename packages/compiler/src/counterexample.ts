@@ -1,7 +1,6 @@
 /** @file Counterexamples of models and saved plans: made from a report, and replayed from a file. */
-import { readFileSync } from "node:fs";
 import { scheduleTable } from "@mpk/ops";
-import { inputError, messageOf } from "@mpk/runtime";
+import { inputError, messageOf, MpkError, readBounded } from "@mpk/runtime";
 import {
   counterexampleOf, loadCounterexample, PlanFormatError, replay, ReplayError,
 } from "@mpk/schedule";
@@ -24,6 +23,9 @@ export function shortestCounterexample(plan: Plan, report: VerifyReport): Counte
   return best;
 }
 
+/** Bytes of a counterexample: a minimal one has a thousandth. */
+const mostBytes = 64 * 2 ** 20;
+
 /**
  * Replays a saved counterexample on a saved plan, or on that of a model.
  * @throws MpkError (input) naming the file that is no counterexample, or is another plan's.
@@ -35,10 +37,11 @@ export async function replayFile(
 ): Promise<Replay> {
   const plan = await planOf(source, options);
   try {
-    return replay(plan, scheduleTable, loadCounterexample(readFileSync(file, "utf8")));
+    const text = new TextDecoder().decode(readBounded(file, mostBytes));
+    return replay(plan, scheduleTable, loadCounterexample(text));
   } catch (error) {
     const isOther = error instanceof ReplayError;
-    if (!isOther && !(error instanceof PlanFormatError) && !isSystemError(error)) throw error;
+    if (error instanceof MpkError || !(isOther || error instanceof PlanFormatError)) throw error;
     throw inputError(
       `${file}: ${messageOf(error)}`,
       isOther
@@ -48,5 +51,3 @@ export async function replayFile(
     );
   }
 }
-
-const isSystemError = (error: unknown): boolean => error instanceof Error && "syscall" in error;

@@ -7,7 +7,10 @@ import { bodyTable, scheduleTable, semanticsTable } from "@mpk/ops";
 import {
   fromJson, parseJson, parseManifest, readIndex, readSafetensorsHeader,
 } from "@mpk/runtime";
-import { loadPlan, plan, savePlan, verify, virtual } from "@mpk/schedule";
+import {
+  counterexampleOf, loadCounterexample, loadPlan, plan, replay, saveCounterexample, savePlan, verify,
+  virtual,
+} from "@mpk/schedule";
 import fc, { type Arbitrary } from "fast-check";
 import {
   asBytes, damaged, fuzz, jsonMutants, textMutants, type Fuzzed, type FuzzOptions,
@@ -23,7 +26,7 @@ export interface Target {
 /** The error classes whose messages are made for users. */
 const ours = new Set([
   "MpkError", "ConfigError", "PlanError", "PlanFormatError", "ParseError", "ProgramError",
-  "ShapeError", "WeightError",
+  "ShapeError", "WeightError", "ReplayError",
 ]);
 const isOurs = (error: unknown): boolean => error instanceof Error && ours.has(error.name);
 
@@ -163,6 +166,20 @@ function readManifest(bytes: Uint8Array): void {
   if (bytes.length % 32 === 0) emitLauncher(manifest);
 }
 
+/** A plan with a wait that nothing ends, and the schedule that shows it. */
+const threshold = small.events.threshold.map((count, event) => (event === 0 ? count + 1 : count));
+const broken = { ...small, events: { ...small.events, threshold } };
+const [violation] = verify(broken, scheduleTable).laws.flatMap((law) => law.violations);
+if (violation === undefined) throw new Error("the broken plan breaks no law");
+const counterexamples: readonly unknown[] = [
+  JSON.parse(saveCounterexample(counterexampleOf(broken, scheduleTable, violation))),
+];
+
+function replayText(bytes: Uint8Array): void {
+  const text = new TextDecoder().decode(bytes);
+  replay(broken, scheduleTable, loadCounterexample(text));
+}
+
 const programTexts = [printProgram(smallest.program), printProgram(small.program)];
 
 function readProgram(text: string): void {
@@ -178,6 +195,7 @@ export const targets: readonly Target[] = [
     generationEos(parseJson(bytes, "generation_config.json", "fix"), "generation_config.json", 9)),
   target("tokenizer.json", asBytes(jsonMutants(tokenizers)), readTokenizer),
   target("saved plans", asBytes(jsonMutants(planJsons)), readPlanText),
+  target("counterexamples", asBytes(jsonMutants(counterexamples)), replayText),
   target("Manifests", asBytes(jsonMutants(manifests)), readManifest),
   target("Program texts", textMutants(programTexts), readProgram),
 ];

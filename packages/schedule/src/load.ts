@@ -114,6 +114,10 @@ export class Reader {
     return Number.isSafeInteger(value) && value >= 0 ? value : this.fail("a whole number");
   }
 
+  countUpTo(most: number): number {
+    return this.count() <= most ? this.count() : this.fail(`at most ${most}`);
+  }
+
   /** A count that must be that of the entries given beside it: nothing is sized by it alone. */
   countOf(entries: ArrayLike<number>): number {
     return this.count() === entries.length ? entries.length : this.fail(`${entries.length} entries`);

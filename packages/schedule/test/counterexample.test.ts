@@ -132,3 +132,14 @@ describe("replay, by example", () => {
     expect(() => replay(without(0), toyTable, far)).toThrow(/there is no SM 99/);
   });
 });
+
+it("a step that would take for ever to reach is refused", () => {
+  const far = {
+    format: "mpk-counterexample", version: 1, program: "p", sms: 1, law: "races", message: "",
+    kinds: [], claim: { kind: "law" }, before: [],
+    schedule: [{ sm: 0, step: 2 ** 40, task: 0, action: "start" }],
+  };
+  expect(() => loadCounterexample(JSON.stringify(far))).toThrow(
+    "counterexample.schedule[0].step: expected at most 256, got 1099511627776",
+  );
+});

@@ -3,10 +3,10 @@ import {
   benchModel, chartOf, diagnose, isMeasured, markdownTable, measuredModel, readBenchFile,
   replacePart, requireGpu, resultText, type BenchFile, type BenchResult,
 } from "@mpk/compiler";
-import { inputError, messageOf, writeAtomic } from "@mpk/runtime";
+import { inputError, messageOf, readBounded, writeAtomic } from "@mpk/runtime";
 import { Option, type Command } from "commander";
 import { execFileSync } from "node:child_process";
-import { existsSync, readFileSync, statSync } from "node:fs";
+import { existsSync, statSync } from "node:fs";
 import { numbers, seed, wholeFrom } from "../arguments.ts";
 import { exitCodes } from "../codes.ts";
 import type { Io } from "../io.ts";
@@ -67,9 +67,13 @@ export function benchCommand(program: Command, io: Io, setExit: (code: number) =
     });
 }
 
+/** Bytes of a results file or a page. */
+const mostBytes = 64 * 2 ** 20;
+const readText = (path: string): string => new TextDecoder().decode(readBounded(path, mostBytes));
+
 const isResults = (path: string): boolean =>
   existsSync(path) && statSync(path).isFile() &&
-  /^\s*\{\s*"format"\s*:\s*"mpk-bench"/.test(readFileSync(path, "utf8").slice(0, 200));
+  /^\s*\{\s*"format"\s*:\s*"mpk-bench"/.test(readText(path).slice(0, 200));
 
 async function bench(names: readonly string[], options: Options, io: Io): Promise<number> {
   if (names.length === 0) throw inputError("nothing to bench", "name a checkpoint or --shapes");
@@ -93,7 +97,7 @@ const passed = ({ reruns, rerunsEqual, fidelity }: BenchResult): boolean =>
   reruns === rerunsEqual && (!isMeasured(fidelity) || fidelity.passed);
 
 function merge(paths: readonly string[]): BenchFile {
-  const [first, ...others] = paths.map((path) => readBenchFile(path, readFileSync(path, "utf8")));
+  const [first, ...others] = paths.map((path) => readBenchFile(path, readText(path)));
   if (first === undefined) throw inputError("nothing to draw", "name a results file");
   const other = others.find(({ machine }) => machine !== first.machine);
   if (other !== undefined) {
@@ -172,7 +176,7 @@ function write(file: BenchFile, options: Options, io: Io, isNew: boolean): void 
 
 function newPage(path: string, file: BenchFile): string {
   try {
-    return replacePart(readFileSync(path, "utf8"), "results", markdownTable(file));
+    return replacePart(readText(path), "results", markdownTable(file));
   } catch (error) {
     throw inputError(`${path}: ${messageOf(error)}`, "name a page with the markers", error);
   }

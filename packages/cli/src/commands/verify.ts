@@ -3,9 +3,8 @@ import {
   promelaOf, replayFile, saveCounterexample, shortestCounterexample, verifyModel,
   type Plan, type VerifyReport,
 } from "@mpk/compiler";
-import { inputError, messageOf } from "@mpk/runtime";
+import { inputError, messageOf, writeAtomic } from "@mpk/runtime";
 import type { Command } from "commander";
-import { writeFileSync } from "node:fs";
 import { exitCodes } from "../codes.ts";
 import type { Io } from "../io.ts";
 import { withBars } from "../progress.ts";
@@ -93,7 +92,7 @@ function writeCounterexample(file: string, plan: Plan, report: VerifyReport): bo
 
 function write(file: string, text: string): void {
   try {
-    writeFileSync(file, text);
+    writeAtomic(file, text);
   } catch (error) {
     throw inputError(`cannot write ${file}: ${messageOf(error)}`, "name a writable file", error);
   }

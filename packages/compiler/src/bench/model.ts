@@ -1,8 +1,8 @@
 /** @file What is to be measured: a checkpoint, a config.json, or a public shape by its name. */
-import { existsSync, readFileSync, statSync } from "node:fs";
+import { existsSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { buildModel, knownShapes, readConfig, type ModelConfig, type ModelLimits } from "@mpk/models";
-import { inputError, messageOf } from "@mpk/runtime";
+import { inputError, jsonLimits, messageOf, MpkError, readJsonFile } from "@mpk/runtime";
 import type { ModelSource } from "../load.ts";
 
 export interface MeasuredModel {
@@ -32,8 +32,9 @@ export function measuredModel(name: string): MeasuredModel {
   const path = folder ? join(name, "config.json") : name;
   const title = name.replace(/\/+$/, "").replace(/\/config\.json$/, "").split("/").at(-1) ?? name;
   try {
-    return fromConfig(title, JSON.parse(readFileSync(path, "utf8")), folder ? name : null);
+    return fromConfig(title, readJsonFile(path, jsonLimits.configBytes), folder ? name : null);
   } catch (error) {
+    if (error instanceof MpkError) throw error;
     const text = messageOf(error).replace(/^config\.json: /, "");
     throw inputError(`${path}: ${text}`, "give a Hugging Face config.json", error);
   }
