@@ -1,11 +1,14 @@
 /** @file The emitted source, run on the CPU, computes what the virtual GPU computes. */
-import { describe, expect, test } from "vitest";
+import { describe, expect, test, vi } from "vitest";
 import { attentionForms, everyOp, layered, linears, passed } from
   "../../cuda/test/emitted/programs.ts";
 import { open } from "../src/index.ts";
 import { attending } from "./emulated-programs.ts";
 import { expectSame } from "./emulated.ts";
 import { expectGolden, kjv } from "./goldens.ts";
+
+// A busy machine may take long to compile; nothing here measures time.
+vi.setConfig({ testTimeout: 300_000 });
 
 describe("as the virtual GPU computes it", () => {
   test("every op of the table, by bulk copies", async () => {

@@ -1,6 +1,9 @@
 /** @file The emulated memory is as weak as a GPU's, and no weaker: the usual small questions. */
-import { describe, expect, test } from "vitest";
+import { describe, expect, test, vi } from "vitest";
 import { outcomes } from "./litmus.ts";
+
+// A busy machine may take long to compile; nothing here measures time.
+vi.setConfig({ testTimeout: 300_000 });
 
 const seeds = Array.from({ length: 8 }, (_, i) => i + 1);
 const one = (text: string): string => `if (lane == 0) { ${text} }`;

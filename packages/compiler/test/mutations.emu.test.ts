@@ -1,8 +1,11 @@
 /** @file Planted faults are caught, and the page that says so names each of them. */
 import { readFileSync } from "node:fs";
-import { expect, test } from "vitest";
+import { expect, test, vi } from "vitest";
 import { emitOf } from "./emulated.ts";
 import { caseOf, mutations, planted, sayOf, type Mutation } from "./mutations.ts";
+
+// A busy machine may take long to compile; nothing here measures time.
+vi.setConfig({ testTimeout: 300_000 });
 
 const page = readFileSync(new URL("../../../docs/reliability.md", import.meta.url), "utf8");
 

@@ -56,7 +56,7 @@ function flagsOf(instrument: Instrument, isClang: boolean): Flags {
   const own = {
     none: { all: [], kernel: [] },
     races: { all: ["-DMPK_CHECK"], kernel: ["-fsanitize=thread", ...volatiles] },
-    memory: { all: [...sanitizers, "-fno-omit-frame-pointer"], kernel: [] },
+    memory: { all: [...sanitizers, "-fno-omit-frame-pointer", "-O1"], kernel: [] },
   } satisfies Record<Instrument, Flags>;
   const { all, kernel } = own[instrument];
   return { all: [...commonFlags, ...all], kernel };
@@ -192,6 +192,6 @@ async function buildDevice(
     join(work, "device.cc"),
     units.map((name) => `#include "${name}"\n`).join(""),
   );
-  await compileIn(work, compiler, [...flags, "-O2", "-c", "device.cc", "-o", "device.o"]);
+  await compileIn(work, compiler, ["-O2", ...flags, "-c", "device.cc", "-o", "device.o"]);
   return await keep(folder, key, join(work, "device.o"));
 }
