@@ -7,7 +7,7 @@ const folder = testFolder("launcher-fuzz");
 afterAll(() => folder.remove());
 
 test("mutated checkpoints, under the address and undefined behaviour sanitizers", () => {
-  const said = buildFuzzer(folder.path)(100_000, 1.5, 1);
+  const said = buildFuzzer(folder.path)(20_000, 60, 1);
   console.log(`launcher: ${said}`);
   const [, inputs, refused] = /^(\d+) inputs, (\d+) refused/.exec(said) ?? [];
   expect(Number(refused)).toBeGreaterThan(0);
