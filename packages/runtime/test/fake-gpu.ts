@@ -32,7 +32,7 @@ export const manifest: Manifest = {
   params: profiledParams,
   memory: {
     streamBytes: 512, residentBytes: 48, scratchBytes: 1024, kvBytes: 65_536, eventBytes: 128,
-    stepBytes: 128, pages: 4,
+    stepBytes: 128, pages: 4, flags: { offsetBytes: 512, bytes: 256, inputs: [] },
   },
   limits: { maxTokens: 8, maxContext: 256, vocab },
   pack: [
@@ -82,6 +82,8 @@ const constants = () => ({
   kProfileStepWords: 132 * 2 * profileWords,
   kStreamBytes: manifest.memory.streamBytes,
   kResidentBytes: manifest.memory.residentBytes,
+  kFlagOffset: manifest.memory.flags?.offsetBytes ?? 0,
+  kFlagBytes: manifest.memory.flags?.bytes ?? 0,
 });
 
 function buildFake(dir: string): string {

@@ -147,6 +147,12 @@ int launch(void* kernel, unsigned blocks, void** args) {
   if (kernel == &decodeHandle) {
     if (running.joinable()) running.join();
     launched++;
+    // The copies of flagged values are cleared before every launch; the kernel leaves them otherwise.
+    u8* copies = ((Params*)args[0])->scratch + kFlagOffset;
+    for (u32 i = 0; i < kFlagBytes; i++) {
+      if (copies[i] != 0xff) return kInvalid;
+    }
+    std::memset(copies, 0x55, kFlagBytes);
     running = std::thread(decode, *(Params*)args[0]);
     return kSuccess;
   }

@@ -85,6 +85,7 @@ export const tinyManifest: Manifest = {
   memory: {
     streamBytes: 15 * 1024, residentBytes: 1312, scratchBytes: 256, kvBytes: 512,
     eventBytes: 384, stepBytes: 128, pages: 4,
+    flags: { offsetBytes: 64, bytes: 128, inputs: [] },
   },
   limits: { maxTokens: 2, maxContext: 64, vocab: 32 },
   pack: streamed,

@@ -236,6 +236,8 @@ cudaError_t cudaLaunchCooperativeKernel(const void* kernel, dim3 grid, dim3 bloc
   fakeGpu.params = *static_cast<Params*>(args[0]);
   for (u64 i = 0; i < kModel.eventBytes; i++) fakeGpu.dirty |= fakeGpu.params.events[i] != 0;
   for (u64 i = 0; i < kModel.stepBytes; i++) fakeGpu.dirty |= fakeGpu.params.steps[i] != 0;
+  const u8* copies = fakeGpu.params.scratch + kModel.flagOffset;
+  for (u64 i = 0; i < kModel.flagBytes; i++) fakeGpu.dirty |= copies[i] != 0xff;
   ended = false;
   running = std::thread([params = fakeGpu.params] {
     decode(params);
