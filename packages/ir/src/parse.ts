@@ -6,8 +6,7 @@ import { scan } from "./scanner.ts";
 import type { Scanner, Token } from "./scanner.ts";
 import { dtypeBytes } from "./types.ts";
 import type {
-  CallSite, Dim, DType, Json, Op, Program, State, StepInput, TensorType, Value, ValueId,
-  ValueOrigin, Weight,
+  CallSite, DType, Dim, Json, Op, Program, Slice, State, StepInput, TensorType, Value, ValueId, ValueOrigin, Weight, WeightPart,
 } from "./types.ts";
 
 interface Draft {
@@ -130,16 +129,23 @@ function parseInput(s: Scanner, draft: Draft): void {
 
 function parseWeight(s: Scanner, draft: Draft): void {
   const value = declare(draft, parseDeclaration(s, draft), { kind: "weight" });
-  const parts: { tensor: string; rows: number }[] = [];
+  const parts: WeightPart[] = [];
   s.expect("=");
   do {
     const tensor = s.expectKind("string", "a checkpoint tensor's name in quotes").text;
     s.expect("[");
     const rows = parseNumber(s);
     s.expect("]");
-    parts.push({ tensor, rows });
+    const axis = s.take("rows") ? 0 : s.take("columns") ? 1 : null;
+    parts.push(axis === null ? { tensor, rows } : { tensor, rows, slice: parseSlice(s, axis) });
   } while (s.take("+"));
   draft.weights.push({ value, parts });
+}
+
+function parseSlice(s: Scanner, axis: 0 | 1): Slice {
+  const index = parseNumber(s);
+  s.expect("of");
+  return { axis, index, of: parseNumber(s) };
 }
 
 function parseState(s: Scanner, draft: Draft): void {

@@ -49,7 +49,11 @@ function givenText(program: Program, value: Value, declaration: string): string 
     return `state ${declaration} = ${state?.kind ?? "kv"}(${size})`;
   }
   const parts = program.weights.find((weight) => weight.value === id)?.parts ?? [];
-  const texts = parts.map((part) => `${quote(part.tensor)}[${part.rows}]`);
+  const texts = parts.map(({ tensor, rows, slice }) => {
+    const axis = slice?.axis === 0 ? "rows" : "columns";
+    const of = slice === undefined ? "" : ` ${axis} ${slice.index} of ${slice.of}`;
+    return `${quote(tensor)}[${rows}]${of}`;
+  });
   return `weight ${declaration} = ${texts.join(" + ")}`;
 }
 

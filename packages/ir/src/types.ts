@@ -46,13 +46,28 @@ export interface Value {
   readonly origin: ValueOrigin;
 }
 
+/** One of `of` equal slices of a tensor, along its rows (axis 0) or columns (1). */
+export interface Slice {
+  readonly axis: 0 | 1;
+  readonly index: number;
+  readonly of: number;
+}
+
+/** A tensor of the checkpoint, or a slice of one: `rows` are those that the weight takes. */
+export interface WeightPart {
+  readonly tensor: string;
+  readonly rows: number;
+  /** Absent: the whole tensor. */
+  readonly slice?: Slice;
+}
+
 /**
  * A weight: a stack, along axis 0, of tensors of the checkpoint. Merging projections is merging
  * part lists. Every part has the weight's shape but for axis 0.
  */
 export interface Weight {
   readonly value: ValueId;
-  readonly parts: readonly { readonly tensor: string; readonly rows: number }[];
+  readonly parts: readonly WeightPart[];
 }
 
 /** Per-sequence state that persists across steps: a KV cache, `slots` x `width` bf16 pairs. */

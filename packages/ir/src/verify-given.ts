@@ -2,7 +2,8 @@
 import { opText, sameShape, typeText } from "./describe.ts";
 import { stepInputType } from "./infer.ts";
 import type { SemanticsTable } from "./semantics.ts";
-import type { Op, Program, TensorType, ValueId } from "./types.ts";
+import { wholeShape } from "./ranks/slices.ts";
+import type { Op, Program, ValueId } from "./types.ts";
 
 /** Records a violation, and the op at fault if it is one. */
 export type Report = (message: string, op?: number) => void;
@@ -14,7 +15,7 @@ export const isSize = (x: number): boolean => Number.isSafeInteger(x) && x >= 1;
 export function checkWeights(program: Program, _table: SemanticsTable, report: Report): void {
   const { values, weights } = program;
   const listed = new Set(weights.map((weight) => weight.value));
-  const tensors = new Map<string, { rows: number; type: TensorType; weight: string }>();
+  const tensors = new Map<string, { shape: readonly number[]; weight: string }>();
   for (const { id, name, origin } of values) {
     if (origin.kind === "weight" && !listed.has(id)) report(`%${name} has no checkpoint tensors`);
   }
@@ -28,13 +29,17 @@ export function checkWeights(program: Program, _table: SemanticsTable, report: R
       report(`%${name}: ${typeText(type)} needs parts of ${want} rows in all, got ${rows}`);
     }
     for (const part of parts) {
+      const { slice } = part;
+      const isSlice = slice === undefined ||
+        (isSize(slice.of) && Number.isInteger(slice.index) && slice.index >= 0 &&
+          slice.index < slice.of && slice.axis < type.shape.length);
+      if (!isSlice) report(`%${name} takes a slice of ${part.tensor} that does not exist`);
       const known = tensors.get(part.tensor);
-      const agrees = !known || (known.rows === part.rows &&
-        sameShape(known.type.shape.slice(1), type.shape.slice(1)));
-      if (!agrees) {
+      const shape = wholeShape(type, part);
+      if (known && !sameShape(known.shape, shape)) {
         report(`tensor ${part.tensor} has other shapes in %${known.weight} and in %${name}`);
       }
-      tensors.set(part.tensor, { rows: part.rows, type, weight: name });
+      tensors.set(part.tensor, { shape, weight: name });
     }
   }
 }

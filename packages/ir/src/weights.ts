@@ -2,7 +2,8 @@
 import { sameShape } from "./describe.ts";
 import { castData, elementCount, fromBf16Bits, tensorOf } from "./numerics.ts";
 import type { Precision, Tensor } from "./semantics.ts";
-import type { Program, Value, ValueId, Weight } from "./types.ts";
+import { wholeShape } from "./ranks/slices.ts";
+import type { Program, Value, ValueId, Weight, WeightPart } from "./types.ts";
 
 /** A tensor of a checkpoint: float32 numbers, or bf16 as its bits. */
 export interface WeightData {
@@ -47,13 +48,13 @@ function stack(
   source: WeightSource,
   precision: Precision,
 ): Float32Array {
-  const inner = value.type.shape.slice(1).map(Number);
   const out = new Float32Array(elementCount(value.type.shape.map(Number)));
   let offset = 0;
-  for (const { tensor, rows } of weight.parts) {
+  for (const part of weight.parts) {
+    const { tensor } = part;
     const found = source(tensor);
     if (!found) throw new WeightError(`the checkpoint has no tensor ${tensor} for %${value.name}`);
-    const shape = value.type.shape.length === 0 ? [] : [rows, ...inner];
+    const shape = value.type.shape.length === 0 ? [] : wholeShape(value.type, part);
     const count = elementCount(shape);
     if (!sameShape(found.shape, shape) || found.data.length !== count) {
       const got = `[${found.shape.join(", ")}] with ${found.data.length} numbers`;
@@ -62,8 +63,32 @@ function stack(
       );
     }
     const floats = found.data instanceof Uint16Array ? fromBf16Bits(found.data) : found.data;
-    out.set(castData(floats, value.type.dtype, precision), offset);
-    offset += count;
+    const cast = castData(floats, value.type.dtype, precision);
+    const taken = sliceOf(cast, shape, part);
+    out.set(taken, offset);
+    offset += taken.length;
+  }
+  return out;
+}
+
+/** The part's rows or columns of a tensor [rows, ...] that is there as a whole. */
+function sliceOf(
+  data: Float32Array | Int32Array,
+  shape: readonly number[],
+  { slice }: WeightPart,
+): Float32Array | Int32Array {
+  if (slice === undefined) return data;
+  if (slice.axis === 0) {
+    const size = data.length / slice.of;
+    return data.subarray(slice.index * size, (slice.index + 1) * size);
+  }
+  const [rows = 1, ...inner] = shape;
+  const columns = elementCount(inner);
+  const width = columns / slice.of;
+  const out = new Float32Array(rows * width);
+  for (let row = 0; row < rows; row++) {
+    const from = row * columns + slice.index * width;
+    out.set(data.subarray(from, from + width), row * width);
   }
   return out;
 }

@@ -30,6 +30,11 @@ export const defaultPasses: readonly Pass[] = Object.freeze([
   deadCode,
 ]);
 
+/** For one of several ranks, as `shard` gives it: sums over ranks stay. */
+export const rankPasses: readonly Pass[] = Object.freeze(
+  defaultPasses.filter((pass) => pass !== dropAllReduce),
+);
+
 export interface RunPassesOptions {
   /** Verifies the Program before the first and after each pass. On by default. */
   readonly verify?: boolean;
