@@ -235,6 +235,13 @@ export function emit(
   options: EmitOptions,
 ): Emitted {
   const target = findTarget(options.target);
+  const isSliced = plan.program.weights.some(({ parts }) => parts.some(({ slice }) => slice));
+  if (plan.ranks > 1 || isSliced) {
+    throw new RangeError(
+      `the plan is for ${plan.ranks} ranks or a rank's slices of weights: such plans can be proven ` +
+        `and run on the virtual GPU, but the kernel runs on one GPU; plan the model without shard()`,
+    );
+  }
   const { vocab, event } = stepEvent(plan, table);
   checkTables(plan, vocab);
   const memory = layoutMemory(plan);

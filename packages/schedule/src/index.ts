@@ -6,6 +6,7 @@ export { chunkLap, kernelProtocol } from "./kernel.ts";
 export { machines, virtual } from "./machines.ts";
 export { plan } from "./planner/index.ts";
 export type { PlanOptions } from "./planner/index.ts";
+export type { RankMap } from "./planner/ranks.ts";
 export { sharedReserveBytes } from "./planner/ring.ts";
 export * from "./packing.ts";
 export { structureProblems } from "./structure.ts";

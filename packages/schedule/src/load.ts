@@ -28,13 +28,13 @@ export function loadPlan(text: string): Plan {
   const root = new Reader(json, "plan");
   root.at("format").literal("mpk-plan");
   root.at("version").literal(1);
-  root.at("ranks").literal(1);
+  const ranks = root.at("ranks").count();
   const plan: Plan = {
     format: "mpk-plan",
     version: 1,
     program: readProgram(root.at("program")),
-    machine: readMachine(root.at("machine")),
-    ranks: 1,
+    machine: readMachine(root.at("machine"), ranks),
+    ranks,
     ring: readRing(root.at("ring")),
     tasks: readTasks(root.at("tasks")),
     order: readLists(root.at("order")),
@@ -163,7 +163,7 @@ function readProgram(from: Reader): Program {
   }
 }
 
-function readMachine(from: Reader): Machine {
+function readMachine(from: Reader, ranks: number): Machine {
   const machine = {
     name: from.at("name").text(),
     sms: from.at("sms").count(),
@@ -173,7 +173,7 @@ function readMachine(from: Reader): Machine {
     l2Bytes: from.at("l2Bytes").count(),
   };
   try {
-    checkMachine(machine);
+    checkMachine({ ...machine, sms: machine.sms / ranks });
   } catch (error) {
     throw new PlanFormatError(`plan.machine: ${(error as Error).message}`, { cause: error });
   }

@@ -105,7 +105,11 @@ export interface Plan {
   /** After all passes. */
   readonly program: Program;
   readonly machine: Machine;
-  readonly ranks: 1;
+  /**
+   * Alike GPUs. `machine.sms` counts the SMs of all of them, rank by rank: those of rank r are
+   * r * sms / ranks and on; so are arenas in the scratch bytes. All else of `machine` is of one.
+   */
+  readonly ranks: number;
   readonly ring: RingSpec;
   readonly tasks: TaskTable;
   /** Per SM, its tasks in execution order. */

@@ -13,6 +13,9 @@ export function structureProblems(plan: Plan): readonly string[] {
   const say = (text: string): void => {
     if (problems.length < mostProblems) problems.push(text);
   };
+  if (!isCount(plan.ranks) || plan.ranks < 1 || plan.machine.sms % plan.ranks !== 0) {
+    say(`ranks: ${plan.machine.sms} SMs are not those of ${plan.ranks} alike ranks`);
+  }
   checkTasks(plan, say);
   const { sms } = plan.machine;
   const { count } = plan.tasks;
@@ -85,7 +88,10 @@ function checkEvents(plan: Plan, say: Say): void {
   }
   for (let event = 0; event < events.count; event++) {
     if ((events.threshold[event] ?? -1) < 0) say(`event ${event}: its threshold is negative`);
-    if (events.homeRank[event] !== 0) say(`event ${event}: its home rank is not 0`);
+    const home = events.homeRank[event] ?? -1;
+    if (home < 0 || home >= plan.ranks) {
+      say(`event ${event}: its home rank ${home} is outside of 0..${plan.ranks - 1}`);
+    }
     if ((events.crossStep[event] ?? 2) > 1) say(`event ${event}: crossStep is neither 0 nor 1`);
     if ((events.manyOnly[event] ?? 2) > 1) say(`event ${event}: manyOnly is neither 0 nor 1`);
     if (events.manyOnly[event] === 1 && events.crossStep[event] === 1) {

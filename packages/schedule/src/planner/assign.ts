@@ -33,7 +33,8 @@ type Shares = Int32Array;
 
 /**
  * Each op's tiles are split evenly, contiguous and ascending by SM; the SMs that get one tile
- * more are those with the fewest bytes so far, heaviest groups of ops first.
+ * more are those with the fewest bytes so far, heaviest groups of ops first. `sms`: those of one
+ * rank; ranks are alike, so an op lies on the same SMs of each.
  */
 export function assignTasks(
   nodes: readonly OpNode[],
@@ -41,6 +42,7 @@ export function assignTasks(
   layouts: readonly (StreamLayout | null)[],
   sms: number,
   { period }: Assignment,
+  rankOf: (op: number) => number = () => 0,
 ): Assigned {
   const groups = groupOps(nodes, layouts, period);
   const load = new Float64Array(sms);
@@ -49,7 +51,8 @@ export function assignTasks(
     const share = shareOut(group, load);
     for (const member of group.members) shares.set(member, share);
   }
-  return buildTasks(nodes, execution, shares, sms);
+  const ranks = 1 + nodes.reduce((most, { index }) => Math.max(most, rankOf(index)), 0);
+  return buildTasks(nodes, execution, shares, { sms, ranks, rankOf });
 }
 
 function groupOps(
@@ -95,10 +98,10 @@ function buildTasks(
   nodes: readonly OpNode[],
   execution: readonly number[],
   shares: ReadonlyMap<number, Shares>,
-  sms: number,
+  { sms, ranks, rankOf }: { sms: number; ranks: number; rankOf: (op: number) => number },
 ): Assigned {
   const opStart = new Int32Array(nodes.length + 1);
-  const perSm = new Int32Array(sms + 1);
+  const perSm = new Int32Array(sms * ranks + 1);
   let count = 0;
   for (const node of nodes) {
     opStart[node.index] = count;
@@ -106,7 +109,8 @@ function buildTasks(
     for (let sm = 0; sm < sms; sm++) {
       if ((share?.[sm] ?? 0) === 0) continue;
       count++;
-      perSm[sm + 1] = (perSm[sm + 1] ?? 0) + 1;
+      const at = rankOf(node.index) * sms + sm + 1;
+      perSm[at] = (perSm[at] ?? 0) + 1;
     }
   }
   opStart[nodes.length] = count;
@@ -124,7 +128,7 @@ function buildTasks(
       const tiles = share[sm] ?? 0;
       if (tiles === 0) continue;
       tasks.op[task] = op;
-      tasks.sm[task] = sm;
+      tasks.sm[task] = rankOf(op) * sms + sm;
       tasks.tileLo[task] = tile;
       tile += tiles;
       tasks.tileHi[task] = tile;

@@ -13,12 +13,19 @@ import { executionOrder, resolveOps } from "./nodes.ts";
 import type { OpClass } from "./nodes.ts";
 import { chooseRing, layoutOf, ringDemand } from "./ring.ts";
 import type { RingOptions } from "./ring.ts";
+import { checkRanks, joinArenas, machineOfRanks, splitByRank } from "./ranks.ts";
+import type { RankMap } from "./ranks.ts";
 import { planStreams } from "./streams.ts";
 import { resolveViews } from "./views.ts";
 
 export interface PlanOptions extends RingOptions {
   /** Layers after which the assignment to SMs repeats; default 1. See `Assignment`. */
   readonly period?: number;
+  /**
+   * Ranks, each with all of `machine`, and the rank of each op: `allRanks` of @mpk/ir gives both
+   * with the Program. Default: one.
+   */
+  readonly ranks?: RankMap;
   /** Positions per KV page; default 64. */
   readonly pageTokens?: number;
   /**
@@ -54,37 +61,52 @@ export function plan(
   const byClass = new Map<OpClass, StreamLayout | null>();
   for (const cls of classes) byClass.set(cls, layoutOf(cls, ring));
   const layouts = nodes.map((node) => byClass.get(node.cls) ?? null);
-  const { sms } = machine;
+  const map: RankMap = options.ranks ?? { ranks: 1, rankOf: program.ops.map(() => 0) };
+  checkRanks(map, program.ops.length);
+  const rankOf = (op: number): number => map.rankOf[op] ?? 0;
+  const whole = machineOfRanks(machine, map.ranks);
+  const { sms } = whole;
   const period = options.period ?? 1;
   if (!(period >= 1)) throw new PlanError(`period: expected at least 1 layer, got ${period}`);
   const { protocol = "counter" } = options;
   if (protocol !== "counter" && protocol !== "flag") {
     throw new PlanError(`protocol: expected "counter" or "flag", got ${String(protocol)}`);
   }
-  const assigned = assignTasks(nodes, execution, layouts, sms, { period });
+  if (protocol === "flag" && map.ranks > 1) {
+    throw new PlanError(`protocol: several ranks hand over by counters alone, not by flags`);
+  }
+  const assigned = assignTasks(nodes, execution, layouts, machine.sms, { period }, rankOf);
   const flagged = protocol === "flag"
     ? chooseFlagged(program, nodes, resolved, { ...ring, chunkBytes: ring.stageBytes })
     : new Set<number>();
   const found = findDependencies(program, nodes, resolved, assigned, execution, flagged);
   const effects = nodes.map((node) => node.cls.schedule.semantics.traits.effect);
   const events = planEvents(found.needs, found.eventNeeds, assigned, execution, effects, sms);
-  const memory = planMemory(
-    program, resolved, found.accessors, assigned, execution, events, flagged,
+  const rankOfTask = (task: number): number => rankOf(assigned.tasks.op[task] ?? 0);
+  const split = map.ranks === 1 ? events : splitByRank(events, rankOfTask);
+  const memories = Array.from({ length: map.ranks }, (_, rank) =>
+    planMemory(
+      program, resolved, found.accessors, assigned,
+      execution.filter((op) => rankOf(op) === rank), events, flagged,
+    ),
   );
+  const writer = new Map(program.ops.flatMap(({ outputs }, op) =>
+    outputs.map((value) => [value, rankOf(op)] as const)));
+  const memory = joinArenas(memories, (value) => writer.get(value));
   const flags = placeFlagged(program, flagged, memory.scratchBytes);
   const pageTokens = options.pageTokens ?? 64;
   return Object.freeze({
     format: "mpk-plan",
     version: 1,
     program,
-    machine,
-    ranks: 1,
+    machine: whole,
+    ranks: map.ranks,
     ring,
     tasks: assigned.tasks,
     order: assigned.order,
-    waits: events.waits,
-    signals: events.signals,
-    events: events.events,
+    waits: split.waits,
+    signals: split.signals,
+    events: split.events,
     edgesBeforeFusion: found.pairs + events.gatePairs,
     layouts,
     streams: planStreams(assigned, layouts, sms),

@@ -42,7 +42,10 @@ export function planMemory(
 ): MemoryPlan {
   const kept = new Set(Object.values(program.outputs).map((value) => resolved[value]?.base));
   const offsets = new Map<number, { offset: number; bytes: number }>();
-  const busySms = new Set(assigned.tasks.sm).size;
+  const { opStart, tasks } = assigned;
+  const busySms = new Set(
+    execution.flatMap((op) => [...tasks.sm.subarray(opStart[op], opStart[op + 1])]),
+  ).size;
   let alive: Block[] = [];
   let scratchBytes = 0;
   for (const op of execution) {
@@ -52,7 +55,7 @@ export function planMemory(
       !block.keep && block.accessors.every((accessor) => hasBit(done, accessor)) &&
       (block.flagged || forFlagged || block.accessors.every((it) => hasBit(doneOfOne, it)));
     // An op on every SM in use leaves nobody behind: what is dead to it is dead to all later ops.
-    const onAll = (assigned.opStart[op + 1] ?? 0) - (assigned.opStart[op] ?? 0) === busySms;
+    const onAll = (opStart[op + 1] ?? 0) - (opStart[op] ?? 0) === busySms;
     if (onAll) alive = alive.filter((block) => !isDead(block));
     for (const value of program.ops[op]?.outputs ?? []) {
       const type = program.values[value]?.type;

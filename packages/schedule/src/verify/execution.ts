@@ -8,6 +8,7 @@
  */
 import type { Plan } from "../plan.ts";
 import type { Model } from "./model.ts";
+import { findTwins } from "./twins.ts";
 
 /**
  * Steps that are unrolled. Every edge stays in its step or leads to the next, and from step 1 on
@@ -68,6 +69,8 @@ interface Counter {
   /** By SM: slots done once all triggers of step 0 are. */
   readonly last: Int32Array;
   readonly triggers: number;
+  /** Another event has the very same triggers, and keeps the clocks of both. */
+  readonly isTwin: boolean;
 }
 
 interface Cursor {
@@ -227,10 +230,12 @@ class Unrolling {
     const counter = this.#counters[event];
     if (counter === undefined || this.#isIdle(event, step)) return;
     const epoch = this.#counted(event, step);
-    if (epoch > 0 && !reaches(clock, counter.last, this.#model.plan.order.start, step - 1)) {
-      this.#mixed.push({ event, slot, step });
+    if (!counter.isTwin) {
+      if (epoch > 0 && !reaches(clock, counter.last, this.#model.plan.order.start, step - 1)) {
+        this.#mixed.push({ event, slot, step });
+      }
+      join((counter.clocks[epoch] ??= new Int32Array(clock.length)), clock);
     }
-    join((counter.clocks[epoch] ??= new Int32Array(clock.length)), clock);
     counter.seen++;
     if (counter.seen < counter.needed) return;
     counter.needed = Infinity;
@@ -279,8 +284,11 @@ function makeCounters(model: Model): readonly Counter[] {
       if (list !== undefined) list[sm] = Math.max(list[sm] ?? 0, place);
     }
   }
+  const twins = findTwins(model, triggers);
+  const clocks = last.map((): (Int32Array | undefined)[] => []);
   return last.map((list, event) => ({
-    seen: 0, needed: Infinity, blocked: [], clocks: [], last: list, triggers: triggers[event] ?? 0,
+    seen: 0, needed: Infinity, blocked: [], clocks: clocks[twins[event] ?? event] ?? [], last: list,
+    triggers: triggers[event] ?? 0, isTwin: twins[event] !== event,
   }));
 }
 
@@ -291,9 +299,13 @@ function join(into: Int32Array, from: Int32Array): void {
   }
 }
 
+/** A rank's tasks are on its own SMs, a few of all. */
+const boundsOf = new WeakMap<Int32Array, { readonly from: number; readonly to: number }>();
+
 /**
  * Whether a clock has, on every SM, at least `places[sm]` slots of step `step` behind it.
- * `start`: where each SM's slots begin, for the length of its step.
+ * `start`: where each SM's slots begin, for the length of its step. `places` must not change after
+ * the first call: where its first and last entries are is remembered.
  */
 export function reaches(
   clock: Int32Array,
@@ -301,7 +313,13 @@ export function reaches(
   start: Int32Array,
   step: number,
 ): boolean {
-  for (let sm = 0; sm < clock.length; sm++) {
+  let bounds = boundsOf.get(places);
+  if (bounds === undefined) {
+    const from = places.findIndex((place) => place !== 0);
+    bounds = { from: from < 0 ? places.length : from, to: places.findLastIndex((x) => x !== 0) + 1 };
+    boundsOf.set(places, bounds);
+  }
+  for (let sm = bounds.from; sm < bounds.to; sm++) {
     const place = places[sm] as number;
     if (place === 0) continue;
     const length = (start[sm + 1] as number) - (start[sm] as number);

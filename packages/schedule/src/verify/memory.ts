@@ -3,6 +3,7 @@ import { dtypeBytes } from "@mpk/ir";
 import type { TensorType } from "@mpk/ir";
 import { describeOp } from "../errors.ts";
 import type { Model } from "./model.ts";
+import { checkRanks, rankOfOps, rankOfSm } from "./ranks.ts";
 import { valueName } from "./report.ts";
 import type { LawBook } from "./report.ts";
 import { matrixOf } from "./views.ts";
@@ -15,6 +16,7 @@ export function checkMemory(model: Model, law: LawBook): void {
   checkViews(model, law);
   checkShared(model, law);
   checkDevice(model, law);
+  checkRanks(model, law);
 }
 
 function bytesOf(type: TensorType, tokens: number): number {
@@ -104,30 +106,34 @@ function checkDevice(model: Model, law: LawBook): void {
     );
   }
   const bf16Pair = 2 * dtypeBytes.bf16;
-  const kv = plan.program.states.reduce(
-    (sum, { kvHeads, headDim }) => sum + positions * kvHeads * headDim * bf16Pair, 0,
-  );
-  const streamed = plan.streams.reduce(
-    (sum, segments) => sum + segments.reduce((s, x) => s + x.chunks * x.chunkBytes, 0), 0,
-  );
-  const resident = new Set(
-    model.ops.flatMap(({ op, schedule, instance, view }) =>
-      view !== null
-        ? []
-        : schedule.packing.resident(instance).map((i) => model.resolve(op.inputs[i] ?? -1).base),
-    ),
-  );
-  let weights = 0;
-  for (const value of resident) {
-    const type = plan.program.values[value]?.type;
-    if (type !== undefined) weights += bytesOf(type, 1);
+  const ranks = rankOfOps(model);
+  for (let rank = 0; rank < plan.ranks; rank++) {
+    const mine = model.ops.filter((_, op) => ranks[op] === rank);
+    const states = new Set(mine.flatMap(({ op }) => op.states));
+    const kv = plan.program.states.reduce((sum, { value, kvHeads, headDim }) =>
+      sum + (states.has(value) ? positions * kvHeads * headDim * bf16Pair : 0), 0);
+    const streamed = plan.streams.reduce((sum, segments, sm) =>
+      rankOfSm(plan, sm) === rank
+        ? segments.reduce((s, x) => s + x.chunks * x.chunkBytes, sum) : sum, 0);
+    const resident = new Set(
+      mine.flatMap(({ op, schedule, instance }) =>
+        schedule.packing.resident(instance).map((i) => model.resolve(op.inputs[i] ?? -1).base),
+      ),
+    );
+    let weights = 0;
+    for (const value of resident) {
+      const type = plan.program.values[value]?.type;
+      if (type !== undefined) weights += bytesOf(type, 1);
+    }
+    const scratch = plan.scratchBytes / plan.ranks;
+    const total = scratch + kv + streamed + weights;
+    law.count("device bytes", total);
+    if (total <= plan.machine.memoryBytes) continue;
+    const where = plan.ranks === 1 ? "" : ` of rank ${rank}`;
+    law.violate(
+      `device memory${where}: ${streamed} bytes of streamed and ${weights} of resident weights, ` +
+        `${kv} of KV for ${maxContext} positions and ${scratch} of activations exceed the ` +
+        `${plan.machine.memoryBytes} bytes of ${plan.machine.name}; lower maxContext?`,
+    );
   }
-  const total = plan.scratchBytes + kv + streamed + weights;
-  law.count("device bytes", total);
-  if (total <= plan.machine.memoryBytes) return;
-  law.violate(
-    `device memory: ${streamed} bytes of streamed and ${weights} of resident weights, ${kv} of ` +
-      `KV for ${maxContext} positions and ${plan.scratchBytes} of activations exceed the ` +
-      `${plan.machine.memoryBytes} bytes of ${plan.machine.name}; lower maxContext?`,
-  );
 }
