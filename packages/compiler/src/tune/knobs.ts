@@ -2,7 +2,7 @@
 import type { PlanOptions } from "@mpk/schedule";
 
 /** A knob's values, its default first or left out: that one is the planner's own choice. */
-type Knobs = { readonly [K in keyof PlanOptions]?: readonly NonNullable<PlanOptions[K]>[] };
+type Knobs = { readonly [K in keyof Choice]?: readonly NonNullable<Choice[K]>[] };
 
 /** Another knob is one line here. Numbers are JSON's: what is found is stored. */
 export const knobs: Knobs = {
@@ -16,11 +16,11 @@ export const knobs: Knobs = {
   protocol: ["flag"],
 };
 
-type Name = keyof PlanOptions;
+type Name = keyof Choice;
 const names = Object.keys(knobs) as readonly Name[];
 
-/** One candidate: what differs from the planner's own choices. */
-export type Choice = PlanOptions;
+/** One candidate: what differs from the planner's own choices. Ranks are the program's. */
+export type Choice = Omit<PlanOptions, "ranks">;
 
 /** A choice in a stable order of names, for comparing and storing. */
 export function choiceText(choice: Choice): string {
