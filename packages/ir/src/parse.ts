@@ -6,7 +6,8 @@ import { scan } from "./scanner.ts";
 import type { Scanner, Token } from "./scanner.ts";
 import { dtypeBytes } from "./types.ts";
 import type {
-  CallSite, DType, Dim, Json, Op, Program, Slice, State, StepInput, TensorType, Value, ValueId, ValueOrigin, Weight, WeightPart,
+  CallSite, Dim, DType, Json, Op, Program, Slice, State, StepInput, TensorType, Value, ValueId,
+  ValueOrigin, Weight, WeightPart,
 } from "./types.ts";
 
 interface Draft {

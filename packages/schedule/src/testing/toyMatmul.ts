@@ -89,11 +89,14 @@ const packing: OpPacking<MatmulAttrs> = {
     // The smallest chunks there are, so that tiny products go round the ring.
     const [blocksPerChunk, chunksPerTile] = [1, blocks];
     const tileBytes = budget.consumerWarps * tileRows * op.maxTokens * 4;
+    // A row of a slice's activations takes 64 bytes a chunk, and 64 more.
+    const fitting = Math.floor((budget.activationBytes / op.maxTokens - 64) / 64);
+    const most = Math.max(1, Math.min(chunksPerTile, fitting));
     return {
       format: "mma-a-bf16",
       weights: Array.from({ length: op.attrs.groups }, (_, g) => g + 1),
       n, k, blocksPerChunk, chunksPerTile,
-      chunksPerSlice: op.attrs.slice > 0 ? Math.min(op.attrs.slice, chunksPerTile) : chunksPerTile,
+      chunksPerSlice: op.attrs.slice > 0 ? Math.min(op.attrs.slice, most) : most,
       tilesPerGroup: Math.max(1, Math.floor(budget.partialBytes / tileBytes)),
     };
   },
