@@ -58,7 +58,7 @@ template <class C> struct TimedWait {
 };
 
 // The producer's wait for a stage to come free, logged as (begin, end) if it is one. The producer is
-// up to a lap ahead of the steps that consumers profile.
+// ahead of the steps that consumers profile: by as many laps as the ring holds, of a chunk at least.
 template <class C, class P> struct FullRing {
   const C& c;
   P& producer;
@@ -67,7 +67,8 @@ template <class C, class P> struct FullRing {
   MPK_DEVICE FullRing(const C& context, P& owner) : c(context), producer(owner), since(0) {
     const u32 lap = producer.lap - c.params->profileFirst;
     const bool counts = c.lane == 0 && producer.fullWaits < c.params->profileFullCount;
-    if (counts && c.params->profileSteps != 0 && lap <= c.params->profileSteps) since = now_nanos();
+    const u32 steps = c.params->profileSteps;
+    if (counts && steps != 0 && lap < steps + kStages) since = now_nanos();
   }
   MPK_DEVICE ~FullRing() {
     if (since == 0) return;
