@@ -92,8 +92,8 @@ test.each<[string, readonly string[], RegExp]>([
   ["no such model", ["verify", join(dir, "nothing")], /nothing: no such file/],
   ["an unknown target", ["compile", good, "--out", dir, "--target", "sm_50"], /"sm_50"/],
   ["too many SMs", ["verify", good, "--sms", "300"], /--sms is 300/],
-  ["a step beyond the kernel's", ["compile", good, "--out", dir, "--max-tokens-per-step", "9"],
-    /--max-tokens-per-step is 9, expected a whole number from 1 to 8/],
+  ["a step beyond the kernel's", ["compile", good, "--out", dir, "--max-tokens-per-step", "65"],
+    /--max-tokens-per-step is 65, expected a whole number from 1 to 64/],
   ["an unknown command", ["rnu"], /unknown command 'rnu'/],
 ])("%s", async (_, args, message) => expectRefused(args, message));
 
@@ -137,6 +137,15 @@ test("JSON that would hang, overflow or fill memory is refused before it is buil
   const pipe = join(dir, "pipe.json");
   execFileSync("mkfifo", [pipe]);
   await expectRefused(["verify", pipe], /pipe.json: not a regular file/);
+});
+
+test("names from files do not steer the terminal", async () => {
+  const path = join(dir, "colour.json");
+  writeFileSync(path, JSON.stringify({ ...tinyConfig, hidden_act: "\u009b31mred" }));
+  const { err, code } = await mpk(["verify", path]);
+  expect(code).toBe(2);
+  expect(err).toContain("\uFFFD31mred");
+  expect(err).not.toMatch(/[^\P{Cc}\n]/u);
 });
 
 test("a context longer than memory is refused with numbers", async () => {
