@@ -8,6 +8,7 @@ import { plan as makePlan, verify } from "@mpk/schedule";
 import type { Machine, Plan, PlanOptions, VerifyReport } from "@mpk/schedule";
 import { loadModel, type LoadedModel, type ModelSource } from "./load.ts";
 import { defaultTarget, machineOf } from "./machine.ts";
+import { passesFor, type AttentionChoice } from "./passes.ts";
 import { checkDeviceMemory, reportOf, type Report } from "./report.ts";
 
 export interface CompileOptions {
@@ -21,6 +22,8 @@ export interface CompileOptions {
   readonly maxContext?: number;
   /** Most prompt tokens in one step; default 8. */
   readonly maxTokens?: number;
+  /** How attention is scheduled; default `whole`. */
+  readonly attention?: AttentionChoice;
   /** The kernel keeps the times of its instructions; default: it does not. */
   readonly profile?: boolean;
   /** The planner's choices; default: its own. */
@@ -105,7 +108,8 @@ export async function planModel(
   const { millis, timed } = stopwatch(options.onProgress);
   const machine = options.machine ?? machineOf(options.target ?? defaultTarget, options.sms);
   const model = await timed("load", () => loadModel(source, limitsOf(options)));
-  const program = await timed("passes", () => runPasses(model.program, semanticsTable));
+  const passes = passesFor(model.program.limits, machine, options.attention);
+  const program = await timed("passes", () => runPasses(model.program, semanticsTable, passes));
   const { plan: given, findPlan } = options;
   const found = given === undefined ? findPlan?.(program, machine) ?? null : null;
   const choices = given ?? found ?? {};

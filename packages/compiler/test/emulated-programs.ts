@@ -5,8 +5,10 @@ import {
 } from "../../cuda/test/emitted/programs.ts";
 
 /** A program of one attention, its result in the logits. */
-export function attending(form: AttentionForm): Program {
-  const w = writer(`attention-${form.headDim}`, { maxTokens: 3, maxContext: 128 });
+export function attending(
+  form: AttentionForm, limits = { maxTokens: 3, maxContext: 128 },
+): Program {
+  const w = writer(`attention-${form.headDim}`, limits);
   const x = linear(w, "qkv", w.embed(300, 64), (form.heads + 2 * form.kvHeads) * form.headDim, {
     norm: "rms",
   });

@@ -63,6 +63,7 @@ function environment(plan: Plan, opIndex: number, vocab: number): BodyEnv {
     ring: plan.ring,
     maxTokens: plan.program.limits.maxTokens,
     workBytes: plan.ring.activationBytes + 2 * plan.ring.partialBytes,
+    pageTokens: plan.pageTokens,
     vocab,
     element: operandElement,
     elementOfOne: operandElementOfOne,

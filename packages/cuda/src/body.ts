@@ -34,6 +34,8 @@ export interface BodyEnv {
   readonly maxTokens: number;
   /** Shared memory a body may use between two tasks: activations and both partial buffers. */
   readonly workBytes: number;
+  /** Positions per KV page. */
+  readonly pageTokens: number;
   readonly vocab: number;
   /** An expression as C++: `args[i]` is the text of argument i. */
   expression(expr: Expr, args: readonly string[]): string;

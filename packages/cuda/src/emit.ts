@@ -44,6 +44,8 @@ const deviceFiles = [
 ] as const;
 /** Those that plans with flagged values have besides. */
 const flagFiles = ["flags", "linear_of_one"] as const;
+/** For programs that split their attention alone. */
+const splitFiles = ["units", "parts"] as const;
 
 /** Parts of the kernel that only some plans or options have. */
 export interface KernelParts {
@@ -249,12 +251,14 @@ export function emit(
   const { runStart, runs, words, deltas } = tables(plan, bodies, memory);
   const { profile = false } = options;
   const parts = { profile, flags: plan.flags.value.length > 0 };
+  const usesSplit = bodies.bodies.some(({ run }) => /^attention_(part|merge)$/.test(run));
   const device = Object.fromEntries(
     [...deviceFiles, ...flagFiles].map((name) => [name, deviceText(`${name}.cuh`, parts).trim()]),
   );
   const launch = launchOf(plan, target);
   const source = render(deviceText("kernel.cu.njk"), {
     ...device,
+    split: usesSplit ? splitFiles.map((name) => deviceText(`${name}.cuh`, parts).trim()) : [],
     title: `${plan.program.name.replace(/[^\w.-]/g, "_")} for ${plan.machine.sms} SMs`,
     profile: profile ? deviceText("profile.cuh").trim() : "",
     flagged: parts.flags,

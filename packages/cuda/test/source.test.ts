@@ -11,7 +11,7 @@ import { deviceText } from "../src/emit.ts";
 import { emit, findTarget, targets } from "../src/index.ts";
 import { decoderPlans, emitReal } from "./emitted/decoders.ts";
 import { bodiesOf, tableOf } from "./emitted/source.ts";
-import { head, layered, linears, smallOps, writer } from "./emitted/programs.ts";
+import { everyOp, head, layered, linears, smallOps, writer } from "./emitted/programs.ts";
 import { emitToy, toyBodies, toyPlans } from "./emitted/toy.ts";
 
 const planOf = (program: Program, sms = 3): Plan =>
@@ -153,18 +153,21 @@ describe("the text needs nothing from outside", () => {
   });
 
   test("every device file is in it, and no placeholder of a template is left", () => {
+    const [flagFiles, splitFiles] = [["flags.cuh", "linear_of_one.cuh"], ["units.cuh", "parts.cuh"]];
     const made = planOf(linears(16));
     const folder = new URL("../src/device/", import.meta.url);
     const files = readdirSync(folder).filter((name) => name.endsWith(".cuh"));
     const parts = { profile: true, flags: false };
     const { source } = emitReal(made, "sm_90a", true);
     for (const file of files) {
-      const isFlags = ["flags.cuh", "linear_of_one.cuh"].includes(file);
-      expect(source.includes(deviceText(file, parts).trim()), file).toBe(!isFlags);
+      const isLeftOut = [...flagFiles, ...splitFiles].includes(file);
+      expect(source.includes(deviceText(file, parts).trim()), file).toBe(!isLeftOut);
     }
     const flagged = plan(linears(), scheduleTable, made.machine, { protocol: "flag" });
     const withFlags = emitReal(flagged, "sm_90a").source;
-    const others = ["profile.cuh", "slices.cuh", "linear_wide.cuh"];
+    const split = emitReal(planOf(everyOp()), "sm_90a").source;
+    for (const file of splitFiles) expect(split).toContain(deviceText(file).trim());
+    const others = ["profile.cuh", "slices.cuh", "linear_wide.cuh", ...splitFiles];
     for (const file of files.filter((name) => !others.includes(name))) {
       expect(withFlags).toContain(deviceText(file, { profile: false, flags: true }).trim());
     }

@@ -10,6 +10,8 @@ export const semanticsTable: SemanticsTable = new Map(
 export type { AllReduceAttrs } from "./ops/allReduce/semantics.ts";
 export type { ArgmaxAttrs } from "./ops/argmax/semantics.ts";
 export type { AttentionAttrs } from "./ops/attention/semantics.ts";
+export type { AttentionMergeAttrs } from "./ops/attentionMerge/semantics.ts";
+export type { AttentionPartAttrs } from "./ops/attentionPart/semantics.ts";
 export type { BlockMaxAttrs } from "./ops/blockMax/semantics.ts";
 export type { CastAttrs } from "./ops/cast/semantics.ts";
 export type { ConcatAttrs } from "./ops/concat/semantics.ts";

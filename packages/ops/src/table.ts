@@ -2,6 +2,8 @@
 import { allReduce } from "./ops/allReduce/index.ts";
 import { argmax } from "./ops/argmax/index.ts";
 import { attention } from "./ops/attention/index.ts";
+import { attentionMerge } from "./ops/attentionMerge/index.ts";
+import { attentionPart } from "./ops/attentionPart/index.ts";
 import { blockMax } from "./ops/blockMax/index.ts";
 import { cast } from "./ops/cast/index.ts";
 import { concat } from "./ops/concat/index.ts";
@@ -26,6 +28,8 @@ export const opTable: readonly AnyOp[] = Object.freeze([
   layerNorm,
   rope,
   attention,
+  attentionPart,
+  attentionMerge,
   pointwise,
   cast,
   softmax,

@@ -134,6 +134,24 @@ const attention = cases(
     }),
 );
 
+const attentionPart = fc
+  .tuple(attention, fc.integer({ min: 1, max: 4 }), fc.nat(100))
+  .map(([own, splits, past]) => ({ ...own, past, attrs: { ...own.attrs, splits } }));
+
+const attentionMerge = cases(
+  fc
+    .record({
+      kvHeads: fc.integer({ min: 1, max: 3 }),
+      group: fc.integer({ min: 1, max: 4 }),
+      headDim: fc.constantFrom(2, 6, 16, 48, 64),
+      splits: fc.integer({ min: 1, max: 10 }),
+    })
+    .map(({ kvHeads, group, headDim, splits }) => ({
+      attrs: { heads: kvHeads * group, kvHeads, headDim, splits },
+      inputs: [f32("T", kvHeads * splits * group * (headDim + 2))],
+    })),
+);
+
 const linear = cases(
   fc
     .record({
@@ -200,6 +218,8 @@ export const caseTable: { readonly [name: string]: fc.Arbitrary<Case> } = {
   layerNorm: norms(true),
   rope,
   attention,
+  attentionPart,
+  attentionMerge,
   pointwise,
   cast: cases(
     fc

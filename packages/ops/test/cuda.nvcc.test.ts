@@ -18,7 +18,7 @@ const isI32 = ({ dtype, shape }: Case["inputs"][number]): boolean =>
 /** Whether the kernel has code for an instance; see the refusals in cuda.test.ts. */
 function isTaken(kind: string, own: Case): boolean {
   const { attrs, inputs } = own;
-  if (kind === "attention") return Number(attrs["headDim"]) % 16 === 0;
+  if (kind === "attention" || kind === "attentionPart") return Number(attrs["headDim"]) % 16 === 0;
   if (kind === "linear") return attrs["round"] === "bf16" || inputs[0]?.dtype === "bf16";
   return attrs["out"] !== "i32" && !inputs.some(isI32);
 }

@@ -42,7 +42,7 @@ export function opOf(name: string, attrs: Attrs): {
         state: () => state,
         ...step,
       };
-      const states = name === "attention" ? [0] : [];
+      const states = semantics.traits.stateful ? [0] : [];
       const [result] = semantics.evaluate(own, inputs, ctx, states);
       if (result === undefined) throw new Error(`${name} gave no result`);
       return result;

@@ -288,6 +288,22 @@ template <class C> MPK_DEVICE const typename C::Gain* head_gain(const Context& c
   return in_resident<typename C::Gain>(c, word);
 }
 
+// A token's row of head `head` of q, k or v.
+template <class C>
+MPK_DEVICE void load_operand(HeadRow<C>& row, const Context& c, const u32* ops, u32 which, u32 token,
+                             u32 head) {
+  if (which == 0) {
+    row.load(in_scratch<typename C::Q>(c, ops[C::kQOperand]) +
+                 static_cast<u64>(token) * C::kQStride + head * C::kD, c.lane);
+  } else if (which == 1) {
+    row.load(in_scratch<typename C::K>(c, ops[C::kKOperand]) +
+                 static_cast<u64>(token) * C::kKStride + head * C::kD, c.lane);
+  } else {
+    row.load(in_scratch<typename C::V>(c, ops[C::kVOperand]) +
+                 static_cast<u64>(token) * C::kVStride + head * C::kD, c.lane);
+  }
+}
+
 // One warp: a token's row to shared memory; the first head of a group also appends k and v.
 template <class C>
 MPK_DEVICE void prepare_row(const Context& c, const u32* ops, const AttentionShared<C>& s,
@@ -297,16 +313,7 @@ MPK_DEVICE void prepare_row(const Context& c, const u32* ops, const AttentionSha
   HeadRow<C> row;
   HeadGains<C> gains;
   //flags: if (poll_row<C>(c, ops, head, which, row)) {} else
-  if (which == 0) {
-    row.load(in_scratch<typename C::Q>(c, ops[C::kQOperand]) +
-                 static_cast<u64>(token) * C::kQStride + head * C::kD, c.lane);
-  } else if (which == 1) {
-    row.load(in_scratch<typename C::K>(c, ops[C::kKOperand]) +
-                 static_cast<u64>(token) * C::kKStride + kvHead * C::kD, c.lane);
-  } else {
-    row.load(in_scratch<typename C::V>(c, ops[C::kVOperand]) +
-                 static_cast<u64>(token) * C::kVStride + kvHead * C::kD, c.lane);
-  }
+  load_operand<C>(row, c, ops, which, token, which == 0 ? head : kvHead);
   if (which < 2) {
     if (C::kQkNorm) gains.load(head_gain<C>(c, ops, which), c.lane);
     row.norm(gains);

@@ -266,6 +266,13 @@ MPK_DEVICE float exp2_fast(float x) {
   return r;
 }
 
+// An 8 x 8 matrix of 16-bit words, transposed: lane 4 g + q holds columns 2 q and 2 q + 1 of row g.
+MPK_DEVICE u32 transpose_8x8(u32 v) {
+  u32 r;
+  asm volatile("movmatrix.sync.aligned.m8n8.trans.b16 %0, %1;" : "=r"(r) : "r"(v));
+  return r;
+}
+
 // d += a * b for one 16 x 8 x 16 bf16 product: a rows 16 x k 16, b k 16 x columns 8.
 MPK_DEVICE void mma_16x8x16(float (&d)[4], Vec4 a, u32 b0, u32 b1) {
   asm volatile(

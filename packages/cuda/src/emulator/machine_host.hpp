@@ -174,6 +174,13 @@ inline float m_max(float x, float y) { return __builtin_fmaxf(x, y); }
 inline float m_pow(float x, float y) { return __builtin_powf(x, y); }
 inline float exp2_fast(float x) { return __builtin_exp2f(x); }
 
+inline u32 transpose_8x8(u32 v) {
+  const u32 lane = thread_index() % 32, row = lane / 4, from = lane % 4 * 8 + row / 2;
+  const u64 low = emulator::warp_shuffle(v, lane ^ from);
+  const u64 high = emulator::warp_shuffle(v, lane ^ (from + 4));
+  const u32 shift = row % 2 * 16;
+  return (low >> shift & 0xffffu) | (high >> shift & 0xffffu) << 16;
+}
 inline void mma_16x8x16(float (&d)[4], Vec4 a, u32 b0, u32 b1) {
   const u32 words[4] = {a.x, a.y, a.z, a.w};
   emulator::warp_multiply(d, words, b0, b1);

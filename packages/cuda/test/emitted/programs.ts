@@ -66,6 +66,8 @@ export interface AttentionForm {
   readonly qkNorm?: boolean;
   readonly gain?: "bf16" | "f32";
   readonly rope?: "none" | "linear" | "llama3" | null;
+  /** Parts of the context, merged by an op of their own. */
+  readonly splits?: number;
 }
 
 const ropeAttrs = (headDim: number, scaling: "none" | "linear" | "llama3"): Attrs => ({
@@ -89,11 +91,17 @@ export function attention(w: Writer, x: ValueId, form: AttentionForm): ValueId {
   ];
   const gain = (name: string): ValueId => w.weight(name, [headDim], form.gain);
   if (qkNorm) inputs.push(gain("q_norm"), gain("k_norm"));
-  return w.op("attention", inputs, {
-    heads, kvHeads, headDim, scale: headDim ** -0.5, window,
+  const sizes = { heads, kvHeads, headDim };
+  const attrs = {
+    ...sizes, scale: headDim ** -0.5, window,
     qkNorm: qkNorm ? { eps: 1e-6 } : null,
     rope: rope === null ? null : ropeAttrs(headDim, rope),
-  }, [w.state("kv", { kvHeads, headDim })]);
+  };
+  const states = [w.state("kv", { kvHeads, headDim })];
+  const { splits } = form;
+  if (splits === undefined) return w.op("attention", inputs, attrs, states);
+  const parts = w.op("attentionPart", inputs, { ...attrs, splits }, states);
+  return w.op("attentionMerge", [parts], { ...sizes, splits });
 }
 
 /** Logits, their block maxima and the choice, from the last row of x. */
@@ -165,6 +173,8 @@ export function everyOp(): Program {
   const mixed = linear(w, "o", w.cast(attention(w, qkv, form)), 64, {
     epilogue: "a0 + a1", extras: [x],
   });
+  w.inScope("split");
+  w.b.output("split", attention(w, qkv, { ...form, splits: 3 }));
   w.inScope("");
   return head(w, linear(w, "last", mixed, 64, { norm: "layer" }), 300);
 }

@@ -19,6 +19,8 @@ export interface NewOp {
   readonly kind: string;
   readonly inputs: readonly ValueId[];
   readonly attrs: Op["attrs"];
+  /** None where absent. */
+  readonly states?: Op["states"];
   /** Gives scope and call site. */
   readonly like: Node;
   /** Gives the place. */
@@ -173,8 +175,8 @@ function graphOver(state: GraphState, table: SemanticsTable): Graph {
     },
     add(spec) {
       const { scope, site } = spec.like.op;
-      const { kind, inputs, attrs } = spec;
-      const op = { kind, inputs, states: [], attrs, scope, site };
+      const { kind, inputs, attrs, states = [] } = spec;
+      const op = { kind, inputs, states, attrs, scope, site };
       const base = scope === "" ? kind : `${scope}.${kind}`;
       const outputs = spec.outputs ?? inferTypes(table, op, inputs, typeOf)
         .map((type) => addValue(state, base, type, "op"));

@@ -12,6 +12,7 @@ import { mergeGateUp } from "./merge-gate-up.ts";
 import { mergeProjections } from "./merge-projections.ts";
 import type { Pass } from "./pass.ts";
 import { shareEqualOps } from "./share-equal-ops.ts";
+import { splitAttention } from "./split-attention.ts";
 import { splitSample } from "./split-sample.ts";
 
 export type { Pass } from "./pass.ts";
@@ -74,5 +75,5 @@ export function runPasses(
 
 export {
   deadCode, dropAllReduce, foldAttentionPrologue, foldCastAndNorm, foldEpilogue, foldLastRow,
-  mergeGateUp, mergeProjections, shareEqualOps, splitSample,
+  mergeGateUp, mergeProjections, shareEqualOps, splitAttention, splitSample,
 };

@@ -1,6 +1,6 @@
 /** @file attention: what it means. */
 import { ShapeError, intsOf, roundToBf16 } from "@mpk/ir";
-import type { EvalContext, KvState, OpSemantics, Tensor, TensorType } from "@mpk/ir";
+import type { EvalContext, KvState, OpSemantics, Tensor, TensorType, ValueId } from "@mpk/ir";
 import { count, finite, nullable, positive, record } from "../../shared/attrs.ts";
 import { floatsAt, normalizeRun, resultOf, softmaxRun } from "../../shared/rows.ts";
 import {
@@ -28,7 +28,7 @@ export interface AttentionAttrs {
   readonly rope: RopeAttrs | null;
 }
 
-const readAttrs = record({
+export const attentionFields = {
   heads: count,
   kvHeads: count,
   headDim: count,
@@ -36,9 +36,12 @@ const readAttrs = record({
   window: nullable(count),
   qkNorm: nullable(record({ eps: positive })),
   rope: nullable(record(ropeFields)),
-});
+};
 
-function checkAttrs(attrs: AttentionAttrs): AttentionAttrs {
+const readAttrs = record(attentionFields);
+
+/** Throws `ShapeError` where fields contradict each other. */
+export function checkAttention<A extends AttentionAttrs>(attrs: A): A {
   const { heads, kvHeads, headDim, rope } = attrs;
   if (heads % kvHeads !== 0) {
     throw new ShapeError(`attribute kvHeads: must divide heads, got ${kvHeads} and ${heads}`);
@@ -51,7 +54,8 @@ function checkAttrs(attrs: AttentionAttrs): AttentionAttrs {
   return attrs;
 }
 
-function inferAttention(attrs: AttentionAttrs, inputs: readonly TensorType[]): TensorType[] {
+/** Throws `ShapeError` unless the operands are those of attention. */
+export function checkOperands(attrs: AttentionAttrs, inputs: readonly TensorType[]): void {
   const { heads, kvHeads, headDim, qkNorm } = attrs;
   const names = "q, k, v, positions" + (qkNorm === null ? "" : ", q gain, k gain");
   const expected = qkNorm === null ? 4 : 6;
@@ -70,7 +74,6 @@ function inferAttention(attrs: AttentionAttrs, inputs: readonly TensorType[]): T
     requireVector(inputAt(inputs, 4, "q gain"), headDim, "q gain", hint);
     requireVector(inputAt(inputs, 5, "k gain"), headDim, "k gain", hint);
   }
-  return [{ dtype: "f32", shape: ["T", heads * headDim] }];
 }
 
 /**
@@ -146,7 +149,7 @@ export function attendHead(
 }
 
 /** Appends this step's keys and values; gives the queries, ready for the product. */
-function appendStep(
+export function appendStep(
   attrs: AttentionAttrs,
   inputs: readonly Tensor[],
   ctx: EvalContext,
@@ -171,6 +174,22 @@ function appendStep(
   return q;
 }
 
+/** The op's one state. Throws `ShapeError` unless it holds this op's key heads. */
+export function stateOf(
+  { kvHeads, headDim }: AttentionAttrs,
+  ctx: EvalContext,
+  states: readonly ValueId[],
+): KvState {
+  const id = states[0];
+  if (states.length !== 1 || id === undefined) {
+    throw new ShapeError(`attention needs one KV state, got ${states.length}`);
+  }
+  const state = ctx.state(id);
+  if (state.kvHeads === kvHeads && state.headDim === headDim) return state;
+  const got = `${state.kvHeads} of ${state.headDim}`;
+  throw new ShapeError(`the KV state must hold ${kvHeads} heads of ${headDim}, it has ${got}`);
+}
+
 /**
  * q [T, H·D], k [T, Hkv·D], v [T, Hkv·D], positions i32 [T], gains [D]; state: one KV → f32
  * [T, H·D]. The step's keys (normed and turned) and values enter the cache as bf16; then each token
@@ -180,19 +199,14 @@ export const semantics: OpSemantics<AttentionAttrs> = {
   name: "attention",
   summary: "Appends keys and values to the cache and attends causally to it.",
   traits: traits("stateful"),
-  parseAttrs: (attrs) => checkAttrs(readAttrs(attrs, "")),
-  infer: inferAttention,
+  parseAttrs: (attrs) => checkAttention(readAttrs(attrs, "")),
+  infer(attrs, inputs) {
+    checkOperands(attrs, inputs);
+    return [{ dtype: "f32", shape: ["T", attrs.heads * attrs.headDim] }];
+  },
   evaluate(attrs, inputs, ctx, states) {
     const { heads, kvHeads, headDim } = attrs;
-    const id = states[0];
-    if (states.length !== 1 || id === undefined) {
-      throw new ShapeError(`attention needs one KV state, got ${states.length}`);
-    }
-    const state = ctx.state(id);
-    if (state.kvHeads !== kvHeads || state.headDim !== headDim) {
-      const got = `${state.kvHeads} of ${state.headDim}`;
-      throw new ShapeError(`the KV state must hold ${kvHeads} heads of ${headDim}, it has ${got}`);
-    }
+    const state = stateOf(attrs, ctx, states);
     const q = appendStep(attrs, inputs, ctx, state);
     const out = new Float32Array(q.length);
     intsOf(inputAt(inputs, 3, "positions")).forEach((position, token) => {

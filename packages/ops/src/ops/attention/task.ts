@@ -11,7 +11,7 @@ import { headSpan } from "./tiling.ts";
 type Op = OpInstance<AttentionAttrs>;
 
 /** This step's operands, ready for the products; k and v are [tokens, kv columns]. */
-interface StepHeads {
+export interface StepHeads {
   readonly positions: Int32Array;
   readonly q: Float32Array;
   readonly k: Float32Array;
@@ -35,12 +35,19 @@ function* readHeads(
   return x;
 }
 
-function* readStep(op: Op, ctx: TaskContext): Generator<void, StepHeads, void> {
-  const { q, kv } = headSpan(op.attrs, ctx.tileLo, ctx.tileHi);
+/** This step's columns `q` of the queries and `kv` (possibly none) of the keys and values. */
+export function* readStep(
+  op: Op,
+  ctx: TaskContext,
+  q: Interval,
+  kv: Interval,
+): Generator<void, StepHeads, void> {
   const positions = readInts(ctx, 3);
   yield;
   const turns = rotations(op.attrs, positions);
   const queries = yield* readHeads(op, ctx, 0, q, turns);
+  const none = new Float32Array(0);
+  if (kv.lo >= kv.hi) return { positions, q: queries, k: none, v: none };
   const keys = yield* readHeads(op, ctx, 1, kv, turns);
   const values = readFloats(ctx, 2, kv);
   yield;
@@ -53,14 +60,13 @@ function* readStep(op: Op, ctx: TaskContext): Generator<void, StepHeads, void> {
   };
 }
 
-/** Appends the columns that this task owns, a token at a time. */
-function* append(
-  op: Op,
-  ctx: TaskContext,
+/** Appends columns `own` of the columns `kv` that the step has, a token at a time. */
+export function* appendRows(
   state: KvState,
   step: StepHeads,
+  kv: Interval,
+  own: Interval,
 ): Generator<void, void, void> {
-  const { kv, append: own } = headSpan(op.attrs, ctx.tileLo, ctx.tileHi);
   if (own.lo >= own.hi) return;
   const width = kv.hi - kv.lo;
   for (const [token, position] of step.positions.entries()) {
@@ -90,7 +96,7 @@ function rowsSeen(
 }
 
 /** [tokens, kv columns] as rows that are as wide as the state's, the other columns unset. */
-function asStateRows(x: Float32Array, tokens: number, kv: Interval): Float32Array[] {
+export function asStateRows(x: Float32Array, tokens: number, kv: Interval): Float32Array[] {
   const width = kv.hi - kv.lo;
   return Array.from({ length: tokens }, (_, token) => {
     const row = new Float32Array(kv.hi);
@@ -102,12 +108,12 @@ function asStateRows(x: Float32Array, tokens: number, kv: Interval): Float32Arra
 export const task: TaskBody<AttentionAttrs> = function* attend(op, _layout, ctx) {
   const { attrs } = op;
   const { heads, kvHeads, headDim } = attrs;
-  const { q: columns, kv } = headSpan(attrs, ctx.tileLo, ctx.tileHi);
+  const { q: columns, kv, append } = headSpan(attrs, ctx.tileLo, ctx.tileHi);
   const [id] = ctx.states;
   if (id === undefined) throw new RangeError("attention needs one KV state");
   const state = ctx.eval.state(id);
-  const step = yield* readStep(op, ctx);
-  yield* append(op, ctx, state, step);
+  const step = yield* readStep(op, ctx, columns, kv);
+  yield* appendRows(state, step, kv, append);
   const tokens = step.positions.length;
   const [freshK, freshV] = [asStateRows(step.k, tokens, kv), asStateRows(step.v, tokens, kv)];
   const out = new Float32Array(step.q.length);

@@ -1,0 +1,47 @@
+/** @file Attention in parts and their merge, emitted and run on the CPU, as the virtual GPU has it. */
+import { runPasses, splitAttention, type Program } from "@mpk/ir";
+import { semanticsTable } from "@mpk/ops";
+import { describe, expect, test } from "vitest";
+import type { AttentionForm } from "../../cuda/test/emitted/programs.ts";
+import { expectGolden } from "./goldens.ts";
+import { attending } from "./emulated-programs.ts";
+import { expectSame } from "./emulated.ts";
+
+/** Splits as for `sms` SMs, whatever the machine has. */
+const split = (form: AttentionForm, maxTokens: number, maxContext: number, sms: number): Program =>
+  runPasses(attending(form, { maxTokens, maxContext }), semanticsTable, [splitAttention(sms)]);
+
+/** Token ids below the table's 300 rows. */
+const prompt = (length: number): readonly number[] =>
+  Array.from({ length }, (_, i) => (i * 37 + 11) % 300);
+
+describe("as the virtual GPU computes it", () => {
+  test("grouped heads with norms, prompts over several pages, eight tokens a step", async () => {
+    const form = { heads: 4, kvHeads: 1, headDim: 64, qkNorm: true };
+    const program = split(form, 8, 256, 3);
+    expect(program.ops.map(({ kind }) => kind)).toContain("attentionPart");
+    await expectSame({ program, promptIds: prompt(150), maxTokens: 4 });
+  });
+
+  test("a window, and more queries than the tensor cores take at once", async () => {
+    const form = { heads: 12, kvHeads: 1, headDim: 48, window: 50 };
+    const program = split(form, 4, 192, 4);
+    await expectSame({ program, promptIds: prompt(101), maxTokens: 3, scheduleSeed: 3 });
+  });
+
+  test("a head of its own for each query, by cp.async, one token a step", async () => {
+    const form = { heads: 2, kvHeads: 2, headDim: 80, rope: null };
+    const program = split(form, 1, 128, 6);
+    await expectSame({ program, target: "sm_80", promptIds: prompt(70), maxTokens: 3 });
+  });
+
+  test("the widest heads, with less in registers", async () => {
+    const form = { heads: 2, kvHeads: 1, headDim: 256 };
+    const program = split(form, 3, 96, 2);
+    await expectSame({ program, target: "sm_120", promptIds: prompt(40), maxTokens: 2 });
+  });
+});
+
+test("a family's small checkpoint, as transformers computes it", async () => {
+  await expectGolden("qwen3", 2e-2, { device: "emulated", sms: 4, attention: "split" });
+});
