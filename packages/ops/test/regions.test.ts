@@ -64,7 +64,8 @@ function watched(tell: (what: string) => void): ScheduleTable {
       yield* entry.task(op, layout, own);
     },
   });
-  return new Map([...scheduleTable].map(([kind, entry]) => [kind, watch(entry as OpSchedule<unknown>) as never]));
+  return new Map([...scheduleTable].map(([kind, entry]) =>
+    [kind, watch(entry as unknown as OpSchedule<unknown>) as never]));
 }
 
 it("tasks stay within their regions for every T up to the most, at every context length", () => {
