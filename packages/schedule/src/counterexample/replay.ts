@@ -41,7 +41,12 @@ export function replay(plan: Plan, table: ScheduleTable, saved: Counterexample):
         `${plan.program.name} on ${plan.machine.sms}; replay it on the plan that it was saved from`,
     );
   }
-  return new Player(plan, table, saved).play();
+  return replayOn(buildModel(plan, table), table, saved);
+}
+
+/** `replay` for a plan whose form is known to be right. */
+export function replayOn(model: Model, table: ScheduleTable, saved: Counterexample): Replay {
+  return new Player(model, table, saved).play();
 }
 
 class Player {
@@ -52,12 +57,12 @@ class Player {
   readonly #stepper: Stepper;
   readonly #lines: string[] = [];
 
-  constructor(plan: Plan, table: ScheduleTable, saved: Counterexample) {
-    this.#plan = plan;
+  constructor(model: Model, table: ScheduleTable, saved: Counterexample) {
+    this.#plan = model.plan;
     this.#table = table;
     this.#saved = saved;
     const steps = [...saved.schedule, ...pointsOf(saved.claim)].map(({ step }) => step);
-    this.#model = buildModel(plan, table);
+    this.#model = model;
     this.#stepper = new Stepper(this.#model, Math.max(0, ...steps) + stepsBeyond, saved.kinds);
   }
 

@@ -1,16 +1,14 @@
 /**
- * @file counterexampleOf(): turns a violation into the shortest run that shows it. Pure.
+ * @file Turns a violation into a short run that shows it. Pure.
  *
  * Whatever must not be over yet is held; all others run as far as they can. Counters only grow, so
  * this reaches everything that can happen without it. Of that run only what the end rests on is
  * kept: going back from it, program order and the triggers that its waits counted.
  */
-import type { ScheduleTable } from "../contracts.ts";
 import { describeOp } from "../errors.ts";
 import type { Plan } from "../plan.ts";
 import type { Evidence, Happening, Waiting } from "../verify/evidence.ts";
 import type { StepKind } from "../verify/execution.ts";
-import { buildModel } from "../verify/model.ts";
 import type { Model } from "../verify/model.ts";
 import type { Violation } from "../verify/report.ts";
 import type { Claim, Counterexample, Point, ScheduledMove } from "./format.ts";
@@ -22,16 +20,12 @@ export const stepsBeyond = 3;
 /** A run as long as this is listed in full; of a longer one, the start is told by SM. */
 const mostListed = 24;
 
-/** The shortest run that shows a violation; for laws that no run shows, the law to ask again. */
-export function counterexampleOf(
-  plan: Plan,
-  table: ScheduleTable,
-  violation: Violation,
-): Counterexample {
+/** A run that shows a violation; for laws that no run shows, the law to ask again. */
+export function witnessOf(model: Model, violation: Violation): Counterexample {
+  const { plan } = model;
   const { law, message, evidence } = violation;
   const none: Shown = { kinds: ["many"], claim: { kind: "law" }, before: [], schedule: [] };
-  const shown = evidence === undefined
-    ? none : (witness(buildModel(plan, table), evidence) ?? none);
+  const shown = evidence === undefined ? none : (witness(model, evidence) ?? none);
   return Object.freeze({
     format: "mpk-counterexample", version: 1,
     program: plan.program.name, sms: plan.machine.sms, law, message, ...shown,

@@ -239,7 +239,8 @@ function blame(
     return { sm, place, step: of.step, entering: false };
   };
   const steps = second.of.step - first.of.step;
-  const when = steps === 0 ? "in the same step" : `in the ${steps}. step after`;
+  const other = steps > 0 ? "in a later step" : "in an earlier step";
+  const when = steps === 0 ? "in the same step" : other;
   const names = [valueName(plan, first.of.value), valueName(plan, second.of.value)];
   const told = first.span.slot === second.span.slot && steps === 0
     ? "which it reads itself" : `not waiting for ${describeTask(plan, a)}`;
