@@ -34,7 +34,6 @@ describe.each(jobs.map(({ name, target }, i) => [name, target, i] as const))(
       const compiled = results[i];
       expectClean(compiled);
       const { decode, seconds } = compiled;
-      // By the clock, with another compiler beside it: for a real model only.
       if (name === "Qwen3-8B") expect(seconds).toBeLessThan(45);
       console.log(`${name}, ${target}: ${decode.registers} registers, ${seconds.toFixed(1)} s`);
     });
