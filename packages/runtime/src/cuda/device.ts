@@ -265,12 +265,11 @@ function allocate(driver: Driver, bytes: number, what: string): DevicePointer {
   if (code === CuResult.success) return out[0] ?? 0n;
   if (code !== CuResult.outOfMemory) throw driver.error("cuMemAlloc_v2", code);
   const { message, fix } = driver.error("cuMemAlloc_v2", code);
-  const { freeBytes, totalBytes } = memoryInfo(driver);
-  throw runtimeError(
-    `out of GPU memory: ${what} needs ${bytes} bytes, ${freeBytes} of ${totalBytes} are free ` +
-      `(${message})`,
-    fix,
-  );
+  const [free, total] = [new BigUint64Array(1), new BigUint64Array(1)];
+  // Where this fails too, it is not what there is to tell.
+  const isKnown = driver.result("cuMemGetInfo_v2", free, total) === CuResult.success;
+  const left = isKnown ? `, ${free[0]} of ${total[0]} are free` : "";
+  throw runtimeError(`out of GPU memory: ${what} needs ${bytes} bytes${left} (${message})`, fix);
 }
 
 function isDone(driver: Driver, query: "cuEventQuery" | "cuStreamQuery", handle: Handle): boolean {
