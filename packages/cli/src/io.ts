@@ -1,4 +1,5 @@
 /** @file What a command sees of its process: streams, environment, interrupts. */
+import { inputError, messageOf, writeAtomic } from "@mpk/runtime";
 import { exitCodes } from "./codes.ts";
 
 export interface Output {
@@ -46,4 +47,13 @@ export function processIo(): Io {
       return controller.signal;
     },
   };
+}
+
+/** Writes a file that an option names. @throws MpkError (input). */
+export function writeNamed(path: string, text: string): void {
+  try {
+    writeAtomic(path, text);
+  } catch (error) {
+    throw inputError(`cannot write ${path}: ${messageOf(error)}`, "name a writable file", error);
+  }
 }

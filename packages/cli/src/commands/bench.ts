@@ -3,13 +3,13 @@ import {
   benchModel, chartOf, diagnose, isMeasured, markdownTable, measuredModel, readBenchFile,
   replacePart, requireGpu, resultText, type BenchFile, type BenchResult,
 } from "@mpk/compiler";
-import { inputError, messageOf, readBounded, writeAtomic } from "@mpk/runtime";
+import { inputError, messageOf, readBounded } from "@mpk/runtime";
 import { Option, type Command } from "commander";
 import { execFileSync } from "node:child_process";
 import { existsSync, statSync } from "node:fs";
 import { numbers, seed, wholeFrom } from "../arguments.ts";
 import { exitCodes } from "../codes.ts";
-import type { Io } from "../io.ts";
+import { writeNamed, type Io } from "../io.ts";
 import { progressBars } from "../progress.ts";
 
 interface Options {
@@ -183,10 +183,6 @@ function newPage(path: string, file: BenchFile): string {
 }
 
 function save(path: string, text: string, io: Io): void {
-  try {
-    writeAtomic(path, text);
-  } catch (error) {
-    throw inputError(`cannot write ${path}: ${messageOf(error)}`, "name a writable file", error);
-  }
+  writeNamed(path, text);
   io.stderr.write(`wrote ${path}\n`);
 }

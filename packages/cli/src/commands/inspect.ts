@@ -1,9 +1,8 @@
 /** @file `mpk inspect`: the Program and its plan, as text and as one HTML page. */
 import { diffModels, inspectModel, type PlanView } from "@mpk/compiler";
-import { inputError, messageOf, writeAtomic } from "@mpk/runtime";
 import type { Command } from "commander";
 import { planPage } from "../html.ts";
-import type { Io } from "../io.ts";
+import { writeNamed, type Io } from "../io.ts";
 import { withBars } from "../progress.ts";
 import { bytes, reportText } from "../text.ts";
 import { compileOptions, withShape, type ShapeOptions } from "./shared.ts";
@@ -42,7 +41,7 @@ export function inspectCommand(program: Command, io: Io): void {
       inspectModel(source, { ...compileOptions(options), onProgress }),
     );
     if (options.html !== undefined) {
-      writePage(options.html, planPage(view, text));
+      writeNamed(options.html, planPage(view, text));
       io.stdout.write(`wrote ${options.html}\n`);
     } else if (options.json === true) {
       io.stdout.write(`${JSON.stringify({ ...view, program: text })}\n`);
@@ -51,14 +50,6 @@ export function inspectCommand(program: Command, io: Io): void {
       if (options.tasks === true) io.stdout.write(tasksText(view));
     }
   });
-}
-
-function writePage(path: string, page: string): void {
-  try {
-    writeAtomic(path, page);
-  } catch (error) {
-    throw inputError(`cannot write ${path}: ${messageOf(error)}`, "name a writable file", error);
-  }
 }
 
 function opsText(view: PlanView): string {

@@ -3,10 +3,10 @@ import {
   accountsOf, measuredModel, open, requestFor, requireGpu, spreadOfTimes, stepMillis, traceOf,
   type Accounts, type DeviceChoice, type Opened,
 } from "@mpk/compiler";
-import { inputError, messageOf, runtimeError, writeAtomic, type Profile } from "@mpk/runtime";
+import { runtimeError, type Profile } from "@mpk/runtime";
 import { Option, type Command } from "commander";
 import { seed, wholeFrom } from "../arguments.ts";
-import type { Io } from "../io.ts";
+import { writeNamed, type Io } from "../io.ts";
 import { accountsText } from "../profile-text.ts";
 import { progressBars } from "../progress.ts";
 
@@ -158,10 +158,6 @@ async function run(
 }
 
 function save(path: string, text: string, io: Io): void {
-  try {
-    writeAtomic(path, text);
-  } catch (error) {
-    throw inputError(`cannot write ${path}: ${messageOf(error)}`, "name a writable file", error);
-  }
+  writeNamed(path, text);
   io.stderr.write(`wrote ${path}\n`);
 }

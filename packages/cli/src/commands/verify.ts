@@ -3,10 +3,9 @@ import {
   promelaOf, replayFile, saveCounterexample, shortestCounterexample, verifyModel,
   type Plan, type VerifyReport,
 } from "@mpk/compiler";
-import { inputError, messageOf, writeAtomic } from "@mpk/runtime";
 import type { Command } from "commander";
 import { exitCodes } from "../codes.ts";
-import type { Io } from "../io.ts";
+import { writeNamed, type Io } from "../io.ts";
 import { withBars } from "../progress.ts";
 import { verificationText } from "../text.ts";
 import { compileOptions, withShape, type ShapeOptions } from "./shared.ts";
@@ -51,7 +50,7 @@ export function verifyCommand(program: Command, io: Io, setExit: (code: number) 
     const { plan, verification } = await withBars(io, (onProgress) =>
       verifyModel(source, { ...compileOptions(options), onProgress }),
     );
-    if (options.promela !== undefined) write(options.promela, promelaOf(plan));
+    if (options.promela !== undefined) writeNamed(options.promela, promelaOf(plan));
     if (!verification.ok) setExit(exitCodes.failed);
     const { saveCounterexample: file } = options;
     const isSaved = file !== undefined && writeCounterexample(file, plan, verification);
@@ -86,14 +85,6 @@ async function replayTo(io: Io, source: string, file: string, options: Options):
 function writeCounterexample(file: string, plan: Plan, report: VerifyReport): boolean {
   const found = shortestCounterexample(plan, report);
   if (found === null) return false;
-  write(file, saveCounterexample(found));
+  writeNamed(file, saveCounterexample(found));
   return true;
-}
-
-function write(file: string, text: string): void {
-  try {
-    writeAtomic(file, text);
-  } catch (error) {
-    throw inputError(`cannot write ${file}: ${messageOf(error)}`, "name a writable file", error);
-  }
 }

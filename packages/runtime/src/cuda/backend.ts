@@ -1,8 +1,12 @@
 /** @file The CUDA backend: weights packed on the GPU, one cooperative launch per generation. */
 import { ControlWord, controlWords, type Manifest, Status, type Tools } from "@mpk/cuda/manifest";
-import { turn, type DeviceBackend, type Finish, type Launch, type OnProgress } from "../backend.ts";
-import type { Summary } from "../backend.ts";
-import { noTokenError, runtimeError } from "../errors.ts";
+import {
+  turn, type DeviceBackend, type Finish, type Launch, type OnProgress, type Summary,
+} from "../backend.ts";
+import {
+  bufferBytes, defaultWatchdogNanos, finishOf, launchParams, logitsSteps, mostSteps, pageTableOf,
+  promptSteps, type KernelBuffer,
+} from "../kernel.ts";
 import type { Native } from "../native.ts";
 import { readProfile, type Profile } from "../profile.ts";
 import type { Weights } from "../weights.ts";
@@ -14,7 +18,6 @@ import { checkMemory, checkTarget } from "./fit.ts";
 import type { Environment } from "./libraries.ts";
 import { findCompiler } from "./nvrtc.ts";
 import { checkWeights, packScratchBytes, packWeights } from "./pack.ts";
-import { encodeParams } from "./params.ts";
 import { allocateProfile, clearProfile, profileParams, type ProfileBuffers } from "./profile.ts";
 import { loadTools, type GpuTools } from "./tools.ts";
 import { watchdogError } from "./watchdog.ts";
@@ -34,9 +37,6 @@ export interface CudaOptions {
   readonly native?: Native;
 }
 
-/** Longer than any wait of a healthy kernel, short enough to learn of a hang. */
-const defaultWatchdogNanos = 10_000_000_000n;
-
 /** What stays on the GPU for the life of the session. */
 interface Resources {
   readonly device: Device;
@@ -44,13 +44,10 @@ interface Resources {
   readonly decode: Handle;
   readonly manifest: Manifest;
   readonly watchdogNanos: bigint;
-  readonly pointers: Readonly<Record<MemoryName, DevicePointer>>;
+  readonly pointers: Readonly<Record<KernelBuffer, DevicePointer>>;
   readonly control: HostMemory;
   readonly events: readonly [start: Handle, end: Handle];
 }
-
-type MemoryName =
-  | "stream" | "resident" | "scratch" | "kv" | "pageTable" | "events" | "steps" | "prompt";
 
 /**
  * Opens a GPU, builds the kernel and loads the weights.
@@ -107,26 +104,15 @@ async function load(
   options: CudaOptions,
 ): Promise<Resources> {
   const { manifest, weights, onProgress = () => undefined } = options;
-  const { memory, limits, entries } = manifest;
+  const { entries } = manifest;
   const [decode = 0n, pack = 0n] = device.load(cubin, [entries.decode, entries.pack]);
-  const bytes: Record<MemoryName, number> = {
-    stream: memory.streamBytes,
-    resident: memory.residentBytes,
-    scratch: memory.scratchBytes,
-    kv: memory.kvBytes,
-    pageTable: 4 * memory.pages,
-    events: memory.eventBytes,
-    steps: memory.stepBytes,
-    prompt: 4 * limits.maxContext,
-  };
-  const allocated = Object.entries(bytes).map(
+  const allocated = Object.entries(bufferBytes(manifest)).map(
     ([name, size]) => [name, device.alloc(size, `the ${name} buffer`)] as const,
   );
-  const pointers = Object.fromEntries(allocated) as Record<MemoryName, DevicePointer>;
+  const pointers = Object.fromEntries(allocated) as Record<KernelBuffer, DevicePointer>;
   await packWeights(device, stream, manifest, weights, pack, pointers, onProgress, tools);
   const control = device.allocHost(4 * controlWords);
-  const pages = Int32Array.from({ length: memory.pages }, (_, page) => page);
-  await uploadInts(device, stream, pages, pointers.pageTable);
+  await uploadInts(device, stream, pageTableOf(manifest), pointers.pageTable);
   return {
     device,
     stream,
@@ -207,22 +193,17 @@ const stoppedEarly = (launch: Launch): Summary => ({
   stampNanos: [],
 });
 
-/** Steps that only read the prompt, the last of which gives the first token. */
-const promptSteps = (r: Resources, launch: Launch) =>
-  Math.ceil(launch.promptIds.length / r.manifest.limits.maxTokens);
-
 function allocateRun(r: Resources, launch: Launch): RunBuffers {
   const { device, manifest } = r;
-  const steps = promptSteps(r, launch) + launch.maxTokens;
-  const stampCount = launch.stamps ? steps : 0;
-  const logitsSteps = { none: 0, lastPrompt: promptSteps(r, launch), all: steps }[launch.logits];
+  const stampCount = launch.stamps ? mostSteps(manifest, launch) : 0;
+  const kept = logitsSteps(manifest, launch);
   const allocate = (bytes: number, what: string) => (bytes === 0 ? 0n : device.alloc(bytes, what));
   return {
     tokens: device.allocHost(4 * launch.maxTokens),
     stamps: allocate(8 * stampCount, "step times"),
     stampCount,
-    logits: allocate(4 * logitsSteps * manifest.limits.vocab, `logits of ${logitsSteps} steps`),
-    logitsSteps,
+    logits: allocate(4 * kept * manifest.limits.vocab, `logits of ${kept} steps`),
+    logitsSteps: kept,
     profile: allocateProfile(device, manifest, launch.profile),
   };
 }
@@ -237,26 +218,14 @@ function start(r: Resources, launch: Launch, buffers: RunBuffers, control: Uint3
     device.fill(pointers.scratch + BigInt(flags.offsetBytes), 0xff, flags.bytes, stream);
   }
   clearProfile(device, buffers.profile, stream);
-  const { temperature, topK, topP, seed } = launch.sampling;
-  const params = encodeParams(manifest.params, {
+  const params = launchParams(manifest, launch, {
     ...pointers,
     control: r.control.device,
     tokens: buffers.tokens.device,
     stamps: buffers.stamps,
     logitsLog: buffers.logits,
-    seed: BigInt.asUintN(64, seed),
     watchdogNanos: r.watchdogNanos,
-    promptCount: launch.promptIds.length,
-    promptChunk: manifest.limits.maxTokens,
-    startPosition: launch.startPosition,
-    maxNew: launch.maxTokens,
     stampCount: buffers.stampCount,
-    logitsSteps: buffers.logitsSteps,
-    eosCount: launch.eosIds.length,
-    eos: launch.eosIds,
-    topK,
-    temperature,
-    topP,
     ...profileParams(buffers.profile, launch.profile),
   });
   const { blocks, threads, sharedBytes } = manifest.launch;
@@ -304,30 +273,6 @@ function backOff(): (news: boolean) => Promise<void> {
   };
 }
 
-/** Why a launch with this status ended. @throws MpkError where it failed. */
-export function finishOf(status: number, steps: number, launch: Launch, manifest: Manifest): Finish {
-  switch (status) {
-    case Status.maxNew: {
-      const asked = launch.startPosition + launch.promptIds.length + launch.maxTokens;
-      const full = asked >= manifest.limits.maxContext;
-      return full ? "contextFull" : "maxTokens";
-    }
-    case Status.eos:
-      return "eos";
-    case Status.stopped:
-      return "stopped";
-    case Status.contextFull:
-      return "contextFull";
-    case Status.badToken:
-      throw noTokenError(`sample, step ${steps - 1}`);
-    default:
-      throw runtimeError(
-        `the kernel ended with status ${status}`,
-        "this is a fault of the emitted kernel: please report it",
-      );
-  }
-}
-
 async function summarize(
   r: Resources,
   launch: Launch,
@@ -338,7 +283,7 @@ async function summarize(
   const steps = Atomics.load(control, ControlWord.steps);
   const { vocab } = r.manifest.limits;
   const stamps = await download(r, buffers.stamps, 8 * Math.min(steps, buffers.stampCount));
-  const skip = promptSteps(r, launch) - 1;
+  const skip = promptSteps(r.manifest, launch) - 1;
   const kept = Math.max(0, Math.min(steps, buffers.logitsSteps) - skip);
   const from = buffers.logits + BigInt(4 * vocab * skip);
   const logits = new Float32Array((await download(r, from, 4 * vocab * kept)).buffer);

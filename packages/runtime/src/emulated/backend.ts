@@ -1,12 +1,14 @@
 /** @file The emulated GPU as a device: the emitted source itself, run by this machine's CPU. */
 import { ControlWord, controlWords, type Manifest, Status } from "@mpk/cuda/manifest";
 import type { DeviceBackend, Launch, OnProgress, Summary } from "../backend.ts";
-import { finishOf } from "../cuda/backend.ts";
 import type { Environment } from "../cuda/libraries.ts";
-import { encodeParams } from "../cuda/params.ts";
 import { checkProfile, noProfile, profileParams, type ProfileBuffers } from "../cuda/profile.ts";
 import { watchdogError } from "../cuda/watchdog.ts";
 import { environmentError } from "../errors.ts";
+import {
+  bufferBytes, defaultWatchdogNanos, finishOf, launchParams, logitsSteps, pageTableOf, promptSteps,
+  type KernelBuffer,
+} from "../kernel.ts";
 import { profileRoom, readProfile, type Profile } from "../profile.ts";
 import type { Weights } from "../weights.ts";
 import { buildEmulator, type Instrument, type SourceFile } from "./build.ts";
@@ -31,8 +33,6 @@ export interface EmulatedOptions {
   readonly onProgress?: OnProgress;
   readonly env?: Environment;
 }
-
-const defaultWatchdogNanos = 10_000_000_000n;
 
 /** A buffer in the emulated device's memory. */
 export interface EmulatedBuffer {
@@ -61,9 +61,7 @@ interface Emulated {
   readonly buffers: Readonly<Record<BufferName, EmulatedBuffer>>;
 }
 
-type BufferName =
-  | "stream" | "resident" | "scratch" | "kv" | "pageTable" | "events" | "steps" | "prompt"
-  | "control";
+type BufferName = KernelBuffer | "control";
 
 /**
  * Builds the source for this CPU and loads the weights.
@@ -113,25 +111,13 @@ function allocator(child: EmulatorProcess): Allocate {
 
 async function load(child: EmulatorProcess, options: EmulatedOptions): Promise<Emulated> {
   const { manifest, weights, onProgress = () => undefined } = options;
-  const { memory, limits } = manifest;
-  const sizes: Record<BufferName, number> = {
-    stream: memory.streamBytes,
-    resident: memory.residentBytes,
-    scratch: memory.scratchBytes,
-    kv: memory.kvBytes,
-    pageTable: 4 * memory.pages,
-    events: memory.eventBytes,
-    steps: memory.stepBytes,
-    prompt: 4 * limits.maxContext,
-    control: 4 * controlWords,
-  };
+  const sizes: Record<BufferName, number> = { ...bufferBytes(manifest), control: 4 * controlWords };
   const allocate = allocator(child);
   const made: (readonly [string, EmulatedBuffer])[] = [];
   for (const [name, bytes] of Object.entries(sizes)) made.push([name, await allocate(bytes, name)]);
   const buffers = Object.fromEntries(made) as Record<BufferName, EmulatedBuffer>;
   await loadWeights(child, allocate, manifest, weights, buffers, onProgress);
-  const pages = Int32Array.from({ length: memory.pages }, (_, page) => page);
-  await write(child, buffers.pageTable, pages);
+  await write(child, buffers.pageTable, pageTableOf(manifest));
   return { child, options, allocate, buffers };
 }
 
@@ -161,22 +147,15 @@ async function readBytes(
   return await expectAnswer(child, Answer.bytes);
 }
 
-/** Steps that only read the prompt, the last of which gives the first token. */
-const promptSteps = (manifest: Manifest, launch: Launch) =>
-  Math.ceil(launch.promptIds.length / manifest.limits.maxTokens);
-
 async function* run(e: Emulated, launch: Launch): AsyncGenerator<number, Summary, void> {
   const { child, options: { manifest } } = e;
   const start = performance.now();
-  const steps = promptSteps(manifest, launch) + launch.maxTokens;
-  const logitsSteps = {
-    none: 0, lastPrompt: promptSteps(manifest, launch), all: steps,
-  }[launch.logits];
+  const keptSteps = logitsSteps(manifest, launch);
   const tokens = await e.allocate(4 * launch.maxTokens, "tokens");
-  const logits = await e.allocate(4 * logitsSteps * manifest.limits.vocab, "logitsLog");
+  const logits = await e.allocate(4 * keptSteps * manifest.limits.vocab, "logitsLog");
   const profile = await profileBuffers(e, launch);
   try {
-    await begin(e, launch, { tokens, logits, logitsSteps, profile });
+    await begin(e, launch, { tokens, logits, profile });
     const given = yield* follow(child, launch);
     const words = await readBytes(child, e.buffers.control, 0, 4 * controlWords);
     const control = new Uint32Array(words.buffer);
@@ -189,7 +168,7 @@ async function* run(e: Emulated, launch: Launch): AsyncGenerator<number, Summary
       tokens: given,
       steps: done,
       millis: performance.now() - start,
-      logits: await logitsOf(e, launch, logits, Math.min(done, logitsSteps)),
+      logits: await logitsOf(e, launch, logits, Math.min(done, keptSteps)),
       stampNanos: [],
       ...(await profileOf(e, launch, profile)),
     };
@@ -251,14 +230,13 @@ async function profileOf(
 interface RunBuffers {
   readonly tokens: EmulatedBuffer;
   readonly logits: EmulatedBuffer;
-  readonly logitsSteps: number;
   readonly profile: EmulatedProfile;
 }
 
 async function begin(
   e: Emulated,
   launch: Launch,
-  { tokens, logits, logitsSteps, profile }: RunBuffers,
+  { tokens, logits, profile }: RunBuffers,
 ): Promise<void> {
   const { child, buffers, options } = e;
   const { manifest } = options;
@@ -269,29 +247,17 @@ async function begin(
     const absent = new Uint8Array(flags.bytes).fill(0xff);
     await write(child, buffers.scratch, absent, flags.offsetBytes);
   }
-  const { temperature, topK, topP, seed } = launch.sampling;
   const pointers = Object.fromEntries(
     Object.entries(buffers).map(([name, { address }]) => [name, address] as const),
   );
-  const params = encodeParams(manifest.params, {
+  const params = launchParams(manifest, launch, {
     ...pointers,
     tokens: tokens.address,
     stamps: 0n,
-    logitsLog: logitsSteps === 0 ? 0n : logits.address,
-    seed: BigInt.asUintN(64, seed),
+    logitsLog: logits.bytes === 0 ? 0n : logits.address,
     watchdogNanos: options.watchdogNanos ?? defaultWatchdogNanos,
-    promptCount: launch.promptIds.length,
-    promptChunk: manifest.limits.maxTokens,
-    startPosition: launch.startPosition,
     ...profileParams(profile, launch.profile),
-    maxNew: launch.maxTokens,
     stampCount: 0,
-    logitsSteps,
-    eosCount: launch.eosIds.length,
-    eos: launch.eosIds,
-    topK,
-    temperature,
-    topP,
   });
   const { blocks, threads, sharedBytes } = manifest.launch;
   const shape = Uint32Array.of(blocks, threads, sharedBytes, 0);

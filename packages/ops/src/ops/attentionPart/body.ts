@@ -1,7 +1,7 @@
 /** @file attentionPart: its task in the kernel. */
 import type { BodyEnv, OpBody } from "@mpk/cuda";
-import { inputOf, outputOf, requirePositions, templateAt } from "../../shared/body.ts";
-import { ropeFrequencies } from "../rope/semantics.ts";
+import { templateAt } from "../../shared/body.ts";
+import { checkHeads, headsView } from "../attention/heads.ts";
 import { unitKeys } from "./semantics.ts";
 import { workBytes } from "./work.ts";
 import type { AttentionPartAttrs } from "./semantics.ts";
@@ -21,49 +21,17 @@ function mergeDimsFor(headDim: number, env: BodyEnv): number {
   );
 }
 
-function checkEnv(headDim: number, env: BodyEnv): void {
-  if (headDim % 16 !== 0 || headDim > 256) {
-    throw new RangeError(
-      `attention on the GPU takes a head_dim of 16, 32, ... 256, not ${headDim}`,
-    );
-  }
-  if (env.pageTokens % unitKeys !== 0) {
-    throw new RangeError(
-      `attention in parts takes KV pages of 32, 64, ... positions, not ${env.pageTokens}`,
-    );
-  }
-  requirePositions(env, 3);
-}
-
 export const body: OpBody<AttentionPartAttrs> = {
   template: templateAt(import.meta.url),
   run: "attention_part",
   view({ attrs }, env) {
-    const { heads, kvHeads, headDim, splits } = attrs;
-    checkEnv(headDim, env);
-    const [q, k, v] = [inputOf(env, 0), inputOf(env, 1), inputOf(env, 2)];
-    const out = outputOf(env);
-    const gain = attrs.qkNorm === null ? null : inputOf(env, 4);
-    const frequencies = attrs.rope === null ? [0] : Array.from(ropeFrequencies(attrs.rope));
-    return {
-      heads, kvHeads, headDim, splits,
-      scale: env.float(attrs.scale),
-      eps: env.float(attrs.qkNorm?.eps ?? 0),
-      window: attrs.window ?? 0,
-      mergeDims: mergeDimsFor(headDim, env),
-      qkNorm: attrs.qkNorm !== null,
-      rope: attrs.rope !== null,
-      qStride: q.stride,
-      kStride: k.stride,
-      vStride: v.stride,
-      outStride: out.stride,
-      outWord: out.word,
-      stateWord: env.states[0]?.word ?? 0,
-      qType: env.type(q),
-      kType: env.type(k),
-      vType: env.type(v),
-      gainType: gain === null ? "u16" : env.type(gain),
-      frequencies: frequencies.map((f) => env.float(f)).join(", "),
-    };
+    checkHeads(attrs, env);
+    if (env.pageTokens % unitKeys !== 0) {
+      throw new RangeError(
+        `attention in parts takes KV pages of 32, 64, ... positions, not ${env.pageTokens}`,
+      );
+    }
+    const { headDim, splits } = attrs;
+    return { ...headsView(attrs, env), splits, mergeDims: mergeDimsFor(headDim, env) };
   },
 };
