@@ -180,7 +180,7 @@ export const mutations: readonly Mutation[] = [
   },
   {
     fault: "every query head appends its group's key and value",
-    replace: [["if (head % kGroup == 0) {", "{"]],
+    replace: [["head % kGroup == 0) append_rows", "true) append_rows"]],
     says: race,
   },
   {

@@ -264,29 +264,30 @@ MPK_DEVICE void attend_block(Context& c, const AttentionShared<C>& s, const u16*
     }
     float* row = out + static_cast<u64>(query0 + j) * C::kOutStride;
     //flags: if (C::kOutFlagged && kQueries == 1 && c.tokens == 1) {
-    //flags:   if (!is_aborted(c)) store_word(c, word_at(row + head * C::kD + d), f32_to_bits(value / sum));
+    //flags:   if (!is_aborted(c)) store_word(c, word_at(row + head * C::kD + d), f32_to_bits(value * reciprocal_fast(sum)));
     //flags:   continue;
     //flags: }
-    store_attended(row + head * C::kD + d, value / sum);
+    store_attended(row + head * C::kD + d, value * reciprocal_fast(sum));
   }
 }
-
-// What a row of q, k or v (`which` 0, 1, 2) needs beside its numbers; one token has it before them.
-template <class C> struct RowNeeds {
-  HeadTurn<C> turn;
-  i32 page;  // of the row in the cache
-
-  MPK_DEVICE void prepare(const Context& c, const i32* pages, u32 which, u32 position) {
-    if (which > 0) page = page_of(c, pages, position);
-    if (which < 2) turn.prepare(c.lane, position);
-  }
-};
 
 template <class C> MPK_DEVICE const typename C::Gain* head_gain(const Context& c, const u32* ops,
                                                                 u32 which) {
   const u32 word = which == 0 ? ops[C::kQGainOperand] : ops[C::kKGainOperand];
   return in_resident<typename C::Gain>(c, word);
 }
+
+// What a row of q, k or v (`which` 0, 1, 2) needs beside its numbers; one token has it before them.
+template <class C> struct RowNeeds {
+  HeadTurn<C> turn;
+  HeadGains<C> gains;
+
+  MPK_DEVICE void prepare(const Context& c, const u32* ops, u32 which, u32 position) {
+    if (which == 2) return;
+    turn.prepare(c.lane, position);
+    if (C::kQkNorm) gains.load(head_gain<C>(c, ops, which), c.lane);
+  }
+};
 
 // A token's row of head `head` of q, k or v.
 template <class C>
@@ -304,29 +305,37 @@ MPK_DEVICE void load_operand(HeadRow<C>& row, const Context& c, const u32* ops, 
   }
 }
 
-// One warp: a token's row to shared memory; the first head of a group also appends k and v.
+// One warp: a token's row to shared memory.
 template <class C>
-MPK_DEVICE void prepare_row(const Context& c, const u32* ops, const AttentionShared<C>& s,
-                            u16* cache, u32 head, u32 which, u32 token, const RowNeeds<C>& needs) {
-  constexpr u32 kGroup = C::kHeads / C::kKvHeads;
-  const u32 kvHead = head / kGroup;
+MPK_DEVICE void prepare_row(const Context& c, const u32* ops, const AttentionShared<C>& s, u32 head,
+                            u32 which, u32 token, const RowNeeds<C>& needs) {
   HeadRow<C> row;
-  HeadGains<C> gains;
   //flags: if (poll_row<C>(c, ops, head, which, row)) {} else
-  load_operand<C>(row, c, ops, which, token, which == 0 ? head : kvHead);
+  load_operand<C>(row, c, ops, which, token, which == 0 ? head : head / (C::kHeads / C::kKvHeads));
   if (which < 2) {
-    if (C::kQkNorm) gains.load(head_gain<C>(c, ops, which), c.lane);
-    row.norm(gains);
+    row.norm(needs.gains);
     row.turn(needs.turn);
   }
   if (which == 0) {
     row.store_f32(s.q + token * C::kD, c.lane, C::kScale * 1.4426950408889634f);
-    return;
+  } else {
+    row.store_bf16((which == 1 ? s.k : s.v) + token * C::kD, c.lane);
   }
-  row.store_bf16((which == 1 ? s.k : s.v) + token * C::kD, c.lane);
-  if (head % kGroup == 0) {
-    row.store_bf16(cache + cache_row<C>(needs.page, c.position + token, which - 1, kvHead), c.lane);
+}
+
+// The first head of a group appends the step's rows of k and v to the cache, each by the warp that
+// prepared it, after the results have gone: nobody reads them before the next step.
+template <class C>
+MPK_DEVICE void append_rows(const Context& c, const AttentionShared<C>& s, u16* cache,
+                            const i32* pages, u32 kvHead) {
+  for (u32 item = c.warp; item < 3 * c.tokens; item += kConsumerWarps) {
+    const u32 token = item / 3, which = item % 3, position = c.position + token, at = c.lane * 8;
+    if (which == 0 || at >= C::kD) continue;
+    const u16* from = (which == 1 ? s.k : s.v) + token * C::kD + at;
+    const u64 row = cache_row<C>(page_of(c, pages, position), position, which - 1, kvHead);
+    store_vec4(cache + row + at, *reinterpret_cast<const Vec4*>(from));
   }
+  warp_barrier();  // the next head's rows take their place
 }
 
 // The latest past rows into L2.
@@ -347,7 +356,8 @@ template <class C> MPK_DEVICE void run_attention(Context& c, const u32* in) {
   AttentionShared<C> s(c.work);
   u16* cache = reinterpret_cast<u16*>(c.params->kv + static_cast<u64>(ops[C::kStateOperand]) * 256);
   const i32* pages = reinterpret_cast<const i32*>(c.params->pageTable);
-  const u32 kvHead = in[kWordTileLo] / (C::kHeads / C::kKvHeads);
+  constexpr u32 kGroup = C::kHeads / C::kKvHeads;
+  const u32 kvHead = in[kWordTileLo] / kGroup;
   // Past rows, rotations and gains do not depend on this step's operands: all are had, or on their
   // way to L2, while the task waits for its query.
   EarlyKeys<C> early;
@@ -356,10 +366,7 @@ template <class C> MPK_DEVICE void run_attention(Context& c, const u32* in) {
   prefetch_past<C>(c, cache, pages, kvHead);
   if (one) {
     early.load(c, cache, pages, kvHead);
-    if (c.warp < 3) needs.prepare(c, pages, c.warp, c.position);
-    if (C::kQkNorm && c.warp < 2 && c.lane < (C::kD + 31) / 32) {
-      prefetch_l2(head_gain<C>(c, ops, c.warp) + c.lane * 32);
-    }
+    if (c.warp < 3) needs.prepare(c, ops, c.warp, c.position);
   }
   begin_task(c, in);
   float* out = in_scratch<float>(c, ops[C::kOutOperand]);
@@ -367,23 +374,22 @@ template <class C> MPK_DEVICE void run_attention(Context& c, const u32* in) {
   for (u32 head = in[kWordTileLo]; head < in[kWordTileHi]; head++) {
     for (u32 item = c.warp; item < 3 * c.tokens; item += kConsumerWarps) {
       const u32 token = item / 3, which = item % 3;
-      if (!one || item != c.warp) needs.prepare(c, pages, which, c.position + token);
-      prepare_row<C>(c, ops, s, cache, head, which, token, needs);
+      if (!one || item != c.warp) needs.prepare(c, ops, which, c.position + token);
+      prepare_row<C>(c, ops, s, head, which, token, needs);
     }
     consumer_barrier();
     //flags: //profile: if (one && c.thread == 0) mark(c, kMarkReady);
     if (one) {
       attend_block<C, 1>(c, s, cache, pages, head, 0, early, out);
-      if (head + 1 < in[kWordTileHi]) {
-        early.load(c, cache, pages, (head + 1) / (C::kHeads / C::kKvHeads));
+      if (head + 1 < in[kWordTileHi]) early.load(c, cache, pages, (head + 1) / kGroup);
+    } else {
+      constexpr u32 kBlock = MPK_FEW_KEYS && C::kQueryBlock > 2 ? 2 : C::kQueryBlock;
+      for (u32 query = 0; query < c.tokens; query += kBlock) {
+        if (query > 0) consumer_barrier();  // the sums of the block before have been read
+        attend_block<C, kBlock>(c, s, cache, pages, head, query, early, out);
       }
-      continue;
     }
-    constexpr u32 kBlock = MPK_FEW_KEYS && C::kQueryBlock > 2 ? 2 : C::kQueryBlock;
-    for (u32 query = 0; query < c.tokens; query += kBlock) {
-      if (query > 0) consumer_barrier();  // the sums of the block before have been read
-      attend_block<C, kBlock>(c, s, cache, pages, head, query, early, out);
-    }
+    if (head % kGroup == 0) append_rows<C>(c, s, cache, pages, head / kGroup);
   }
   end_task(c, in);
 }

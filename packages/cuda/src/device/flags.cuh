@@ -141,22 +141,34 @@ template <class C> MPK_DEVICE void run_elements_of_one(Context& c, const u32* in
   end_task(c, in);
 }
 
-// One warp: a head's row, which starts at `column` of a flagged operand.
+// One warp: a head's row, which starts at `column` of a flagged operand. Each look is at all that is
+// missing: one word after the other would take a latency each.
 template <class C, class X>
 MPK_DEVICE void poll_head(const Context& c, u32 operand, u32 column, u32 input, HeadRow<C>& row) {
   typedef HeadPairs<C> Pairs;
-  u32 low[Pairs::kCount], high[Pairs::kCount];
+  constexpr u32 kCount = 2 * Pairs::kCount;  // lower and upper half in turns
+  const X* from = in_copy<X>(c, operand) + column;
+  u32 dims[kCount], words[kCount];
 #pragma unroll
-  for (u32 i = 0; i < Pairs::kCount; i++) {
-    const u32 d = column + (Pairs::has(c.lane, i) ? Pairs::dim(c.lane, i) : 0);
-    low[i] = look_at<X>(c, operand, d);
-    high[i] = look_at<X>(c, operand, d + Pairs::kHalf);
+  for (u32 i = 0; i < kCount; i++) {
+    dims[i] = Pairs::has(c.lane, i / 2) ? Pairs::dim(c.lane, i / 2) + i % 2 * Pairs::kHalf : 0;
+    words[i] = load_relaxed_gpu(word_of(from, dims[i]));
+  }
+  u64 since = 0;
+  for (u32 spins = 1;; spins++) {
+    bool missing = false;
+#pragma unroll
+    for (u32 i = 0; i < kCount; i++) missing = missing || words[i] == kAbsent;
+    if (!missing || polled_too_long(c, since, spins, input)) break;
+#pragma unroll
+    for (u32 i = 0; i < kCount; i++) {
+      if (words[i] == kAbsent) words[i] = load_relaxed_gpu(word_of(from, dims[i]));
+    }
   }
 #pragma unroll
   for (u32 i = 0; i < Pairs::kCount; i++) {
-    const u32 d = column + (Pairs::has(c.lane, i) ? Pairs::dim(c.lane, i) : 0);
-    row.low[i] = await_one<X>(c, operand, d, low[i], input);
-    row.high[i] = await_one<X>(c, operand, d + Pairs::kHalf, high[i], input);
+    row.low[i] = in_word(from, words[2 * i], dims[2 * i]);
+    row.high[i] = in_word(from, words[2 * i + 1], dims[2 * i + 1]);
     if (!Pairs::has(c.lane, i)) row.low[i] = row.high[i] = 0.0f;
   }
 }

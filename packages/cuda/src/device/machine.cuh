@@ -245,12 +245,31 @@ MPK_DEVICE float add_rn(float a, float b) { return __fadd_rn(a, b); }
 MPK_DEVICE float multiply_rn(float a, float b) { return __fmul_rn(a, b); }
 MPK_DEVICE float divide_rn(float a, float b) { return __fdiv_rn(a, b); }
 
+// One instruction each, right to about one unit in the last place: what IEEE's versions and expf add
+// to it lies on the way of a step of one token.
+MPK_DEVICE float exp2_fast(float x) {
+  float r;
+  asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(r) : "f"(x));
+  return r;
+}
+MPK_DEVICE float reciprocal_fast(float x) {
+  float r;
+  asm("rcp.approx.ftz.f32 %0, %1;" : "=f"(r) : "f"(x));
+  return r;
+}
+
 MPK_DEVICE float m_exp(float x) { return expf(x); }
 MPK_DEVICE float m_log(float x) { return logf(x); }
 MPK_DEVICE float m_sqrt(float x) { return sqrtf(x); }
-MPK_DEVICE float m_rsqrt(float x) { return 1.0f / sqrtf(x); }
+MPK_DEVICE float m_rsqrt(float x) {
+  float r;
+  asm("rsqrt.approx.f32 %0, %1;" : "=f"(r) : "f"(x));
+  return r;
+}
 MPK_DEVICE float m_tanh(float x) { return tanhf(x); }
-MPK_DEVICE float m_sigmoid(float x) { return 1.0f / (1.0f + expf(-x)); }
+MPK_DEVICE float m_sigmoid(float x) {
+  return reciprocal_fast(1.0f + exp2_fast(x * -1.4426950408889634f));
+}
 MPK_DEVICE float m_erf(float x) { return erff(x); }
 MPK_DEVICE float m_sin(float x) { return sinf(x); }
 MPK_DEVICE float m_cos(float x) { return cosf(x); }
@@ -260,11 +279,6 @@ MPK_DEVICE float m_abs(float x) { return fabsf(x); }
 MPK_DEVICE float m_min(float x, float y) { return fminf(x, y); }
 MPK_DEVICE float m_max(float x, float y) { return fmaxf(x, y); }
 MPK_DEVICE float m_pow(float x, float y) { return powf(x, y); }
-MPK_DEVICE float exp2_fast(float x) {
-  float r;
-  asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(r) : "f"(x));
-  return r;
-}
 
 // An 8 x 8 matrix of 16-bit words, transposed: lane 4 g + q holds columns 2 q and 2 q + 1 of row g.
 MPK_DEVICE u32 transpose_8x8(u32 v) {

@@ -173,6 +173,7 @@ inline float m_min(float x, float y) { return __builtin_fminf(x, y); }
 inline float m_max(float x, float y) { return __builtin_fmaxf(x, y); }
 inline float m_pow(float x, float y) { return __builtin_powf(x, y); }
 inline float exp2_fast(float x) { return __builtin_exp2f(x); }
+inline float reciprocal_fast(float x) { return 1.0f / x; }
 
 inline u32 transpose_8x8(u32 v) {
   const u32 lane = thread_index() % 32, row = lane / 4, from = lane % 4 * 8 + row / 2;
