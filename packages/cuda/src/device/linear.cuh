@@ -301,7 +301,7 @@ template <class C> MPK_DEVICE void run_linear(Context& c, const u32* in) {
   const bool oneRow =
       //flags: !C::kFlagged &&  // those have a function of their own, and registers are few
       rows == 1 && whole && OneRow<C>::kFits;
-  OneRow<C> one;
+  OneRow<C> one = {};
   if (oneRow) one.load_gains(c, ops);
   begin_task(c, in);
   const typename C::X* x = in_scratch<typename C::X>(c, ops[C::kXOperand]);
@@ -324,7 +324,7 @@ template <class C> MPK_DEVICE void run_linear(Context& c, const u32* in) {
   u32 buffer = 0;
   for (u32 tile0 = tileLo; tile0 < tileHi; tile0 += groupTiles) {
     const u32 tiles = tileHi - tile0 < groupTiles ? tileHi - tile0 : groupTiles;
-    typename C::Extras extras;
+    typename C::Extras extras = {};
     load_first_extras<C>(c, ops, tile0, tiles, rows, extras);
     float* mine = partial + buffer * (kPartialBytes / 4) + c.warp * kSlot;
     for (u32 i = c.lane; i < tiles * rows * 16; i += 32) mine[i] = 0.0f;

@@ -200,7 +200,7 @@ template <class C> MPK_DEVICE void run_linear_of_one(Context& c, const u32* in) 
   const u32* ops = operands(in);
   const u32 tileLo = in[kWordTileLo], tileHi = in[kWordTileHi];
   if constexpr (C::kXFlagged) {
-    PolledRow<C> x;
+    PolledRow<C> x = {};
     x.load_gains(c, ops);
     begin_task(c, in);
     x.load(c, ops);
@@ -216,7 +216,7 @@ template <class C> MPK_DEVICE void run_linear_of_one(Context& c, const u32* in) 
   u32 chunk = c.chunk, buffer = 0;
   for (u32 tile0 = tileLo; tile0 < tileHi; tile0 += kGroupTiles) {
     const u32 tiles = tileHi - tile0 < kGroupTiles ? tileHi - tile0 : kGroupTiles;
-    typename C::ExtrasOfOne extras;
+    typename C::ExtrasOfOne extras = {};
     const u32 column = tile0 * kWidth + c.thread;  // of this thread's first output
     if (c.thread < tiles * kWidth && column < C::kN) extras.look(c, ops, column);
     float* sums = partial + buffer * (kPartialBytes / 4);

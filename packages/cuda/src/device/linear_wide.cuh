@@ -27,7 +27,7 @@ MPK_DEVICE void finish_tiles(Context& c, const u32* ops, const PartialSums& sums
   const u32 count = tiles * rows * kWidth;
   for (u32 base = c.thread; base < count; base += kBatch * kConsumerThreads) {
     // All loads of a batch, then its stores: the compiler cannot know them apart.
-    typename C::Extras extras[kBatch];
+    typename C::Extras extras[kBatch] = {};
     extras[0] = first;
 #pragma unroll
     for (u32 i = 0; i < kBatch; i++) {
@@ -79,7 +79,7 @@ template <class C> MPK_DEVICE void run_one_row(Context& c, const u32* in) {
   constexpr u32 kWhole = C::kChunksPerTile * C::kBlocksPerChunk * 64;
   const u32* ops = operands(in);
   const u32 tileHi = in[kWordTileHi];
-  OneRow<C> one;
+  OneRow<C> one = {};
   if (OneRow<C>::kFits) one.load_gains(c, ops);
   begin_task(c, in);
   const typename C::X* x = in_scratch<typename C::X>(c, ops[C::kXOperand]);
@@ -93,7 +93,7 @@ template <class C> MPK_DEVICE void run_one_row(Context& c, const u32* in) {
   u32 chunk = c.chunk;
   for (u32 tile0 = in[kWordTileLo]; tile0 < tileHi; tile0 += C::kTilesPerGroup) {
     const u32 left = tileHi - tile0, tiles = left < C::kTilesPerGroup ? left : C::kTilesPerGroup;
-    typename C::Extras first;
+    typename C::Extras first = {};
     load_first_extras<C>(c, ops, tile0, tiles, 1, first);
     float* slot = partial + c.warp * tiles * 16;
     consumer_barrier();  // x is there; slots of the group before have been read
@@ -250,7 +250,7 @@ template <class C> struct Group {
       const u32 done = m * kConsumerWarps;
       if (done >= by.tiles) continue;
       const u32 tiles = by.tiles - done < by.ways ? by.tiles - done : by.ways;
-      typename C::Extras first;
+      typename C::Extras first = {};
       load_first_extras<C>(c, ops, tile0 + done, tiles, rows, first);
       if (m > 0) consumer_barrier();  // the sums before have been read
       store_sums(sums + c.warp * rows * 16, tokenRows, rows, c.lane, acc[m]);
@@ -266,7 +266,7 @@ template <class C> MPK_DEVICE void run_many_rows(Context& c, const u32* in) {
   const u32* ops = operands(in);
   const u32 tileHi = in[kWordTileHi], rows = c.tokens, tokenRows = token_rows(rows);
   begin_task(c, in);
-  Stager<C> stager;
+  Stager<C> stager = {};
   stager.ops = ops;
   if (C::kNorm) scale_rows<C>(c, in_scratch<typename C::X>(c, ops[C::kXOperand]), rows);
   u32 chunk = c.chunk;

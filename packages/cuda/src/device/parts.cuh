@@ -164,7 +164,7 @@ MPK_DEVICE void append_row(const Context& c, const u32* ops, const PartPlace<C>&
     scatter_row<C>(row, c.lane, unit, [=](u32 d) { return UnitMap<C>::of_value(key, d); });
     return;
   }
-  HeadGains<C> gains;
+  HeadGains<C> gains = {};
   if (C::kQkNorm) gains.load(head_gain<C>(c, ops, 1), c.lane);
   row.norm(gains);
   row.turn(turn);
@@ -187,7 +187,7 @@ MPK_DEVICE void prepare_part(const Context& c, const u32* ops, const PartPlace<C
       continue;
     }
     HeadRow<C> query;
-    HeadGains<C> gains;
+    HeadGains<C> gains = {};
     load_operand<C>(query, c, ops, 0, token, place.kvHead * kGroup + column % kGroup);
     if (C::kQkNorm) gains.load(head_gain<C>(c, ops, 0), c.lane);
     query.norm(gains);
@@ -293,9 +293,9 @@ template <class C> MPK_DEVICE void run_attention_part(Context& c, const u32* in)
       forget(c.thread);
       forget(c.warp);
       forget(c.lane);
-      PartWarp<C> warp;
+      PartWarp<C> warp = {};
       warp.prepare(c, place, units);
-      HeadTurn<C> turn;
+      HeadTurn<C> turn = {};
       if (c.tokens == 1) turn.prepare(c.lane, c.position);
       // Keys and values of earlier steps are on their way while the task waits for its queries.
       if (begun) {
