@@ -184,8 +184,8 @@ export const mutations: readonly Mutation[] = [
     says: race,
   },
   {
-    fault: "keys are read ahead while position 0 is written",
-    replace: [["if (!kHas || c.position == 0) return;", "if (!kHas) return;"]],
+    fault: "a tile's keys are read where others write them in the same step",
+    replace: [["base + row < c.position ? base + row : c.position - 1", "base + row"]],
     says: race,
     program: "fromOne",
   },

@@ -131,18 +131,6 @@ template <class C> MPK_DEVICE constexpr u32 batch_keys(u32 queries) {
   return queries > 1 || C::kD > kMost / 2 ? 1 : C::kD > kMost / 4 ? 2 : 4;
 }
 
-// A single token's first keys, loaded before its query is there; wide heads have no room for them.
-template <class C> struct EarlyKeys {
-  static constexpr bool kHas = !MPK_FEW_KEYS && C::kD <= 128;
-  KeyBatch<C, 1> keys;
-
-  MPK_DEVICE void load(const Context& c, const u16* cache, const i32* pages, u32 kvHead) {
-    // At position 0 there are none: row 0 is being written.
-    if (!kHas || c.position == 0) return;
-    keys.load(c, cache, pages, kvHead, first_seen<C>(c.position) + c.warp * 4);
-  }
-};
-
 template <class C>
 MPK_DEVICE void attend_key(const KeyRows<C>& rows, const float (&q)[HeadMap<C>::kDims], u32 at,
                            Running<HeadMap<C>::kDims>& r) {
@@ -165,10 +153,10 @@ MPK_DEVICE void attend_key(const KeyRows<C>& rows, const float (&q)[HeadMap<C>::
   for (u32 i = 0; i < kDims; i++) r.value[i] = r.value[i] * keep + weight * rows.v.at(i);
 }
 
-// kQueries queries from `query0` on over all their keys, the early ones first.
+// kQueries queries from `query0` on over all their keys.
 template <class C, u32 kQueries>
 MPK_DEVICE void attend_keys(Context& c, const AttentionShared<C>& s, const u16* cache,
-                            const i32* pages, u32 kvHead, u32 query0, const EarlyKeys<C>& early,
+                            const i32* pages, u32 kvHead, u32 query0,
                             Running<HeadMap<C>::kDims> (&run)[kQueries]) {
   typedef HeadMap<C> Map;
   constexpr u32 kBatch = batch_keys<C>(kQueries);
@@ -184,11 +172,6 @@ MPK_DEVICE void attend_keys(Context& c, const AttentionShared<C>& s, const u16* 
     }
   }
   u32 base = first_seen<C>(at) + c.warp * 4;
-  if (EarlyKeys<C>::kHas && kQueries == 1 && c.tokens == 1) {
-    // Beyond the position it holds what was never written: not even times 0 may that count.
-    if (base < c.position) attend_key<C>(early.keys.rows[0], q[0], at, run[0]);
-    base += KeyBatch<C, 1>::kTurn;
-  }
   for (; base < c.position; base += kBatch * KeyBatch<C, 1>::kTurn) {
     KeyBatch<C, kBatch> batch;
     batch.load(c, cache, pages, kvHead, base);
@@ -227,13 +210,11 @@ MPK_DEVICE void store_attended(float* to, float value) { *to = value; }
 // A block of queries of one head. A barrier must lie between two blocks.
 template <class C, u32 kQueries>
 MPK_DEVICE void attend_block(Context& c, const AttentionShared<C>& s, const u16* cache,
-                             const i32* pages, u32 head, u32 query0,
-                             const EarlyKeys<C>& early, float* out) {
+                             const i32* pages, u32 head, u32 query0, float* out) {
   typedef HeadMap<C> Map;
   {
     Running<Map::kDims> run[kQueries];
-    attend_keys<C, kQueries>(c, s, cache, pages, head / (C::kHeads / C::kKvHeads), query0, early,
-                             run);
+    attend_keys<C, kQueries>(c, s, cache, pages, head / (C::kHeads / C::kKvHeads), query0, run);
     for (u32 j = 0; j < kQueries; j++) {
       join_lanes(run[j], 8);
       join_lanes(run[j], 16);
@@ -262,12 +243,13 @@ MPK_DEVICE void attend_block(Context& c, const AttentionShared<C>& s, const u16*
       sum += s.stats[at * 2 + 1] * keep;
       value += s.values[at * C::kD + d] * keep;
     }
-    float* row = out + static_cast<u64>(query0 + j) * C::kOutStride;
+    value *= reciprocal_fast(sum);
+    float* to = out + static_cast<u64>(query0 + j) * C::kOutStride + head * C::kD + d;
     //flags: if (C::kOutFlagged && kQueries == 1 && c.tokens == 1) {
-    //flags:   if (!is_aborted(c)) store_word(c, word_at(row + head * C::kD + d), f32_to_bits(value * reciprocal_fast(sum)));
+    //flags:   if (!is_aborted(c)) store_word(c, word_at(to), f32_to_bits(value));
     //flags:   continue;
     //flags: }
-    store_attended(row + head * C::kD + d, value * reciprocal_fast(sum));
+    store_attended(to, value);
   }
 }
 
@@ -326,24 +308,27 @@ MPK_DEVICE void prepare_row(const Context& c, const u32* ops, const AttentionSha
 // The first head of a group appends the step's rows of k and v to the cache, each by the warp that
 // prepared it, after the results have gone: nobody reads them before the next step.
 template <class C>
-MPK_DEVICE void append_rows(const Context& c, const AttentionShared<C>& s, u16* cache,
+MPK_DEVICE void append_rows(const Context& c, const u16* k, const u16* v, u16* cache,
                             const i32* pages, u32 kvHead) {
   for (u32 item = c.warp; item < 3 * c.tokens; item += kConsumerWarps) {
     const u32 token = item / 3, which = item % 3, position = c.position + token, at = c.lane * 8;
     if (which == 0 || at >= C::kD) continue;
-    const u16* from = (which == 1 ? s.k : s.v) + token * C::kD + at;
+    const u16* from = (which == 1 ? k : v) + token * C::kD + at;
     const u64 row = cache_row<C>(page_of(c, pages, position), position, which - 1, kvHead);
     store_vec4(cache + row + at, *reinterpret_cast<const Vec4*>(from));
   }
   warp_barrier();  // the next head's rows take their place
 }
 
-// The latest past rows into L2.
+// Past rows into L2, the latest ones, those before `from` apart.
 template <class C>
-MPK_DEVICE void prefetch_past(const Context& c, const u16* cache, const i32* pages, u32 kvHead) {
-  constexpr u32 kLines = (C::kD * 2 + 127) / 128, kMost = 512;  // rows, the latest ones
+MPK_DEVICE void prefetch_past(const Context& c, const u16* cache, const i32* pages, u32 kvHead,
+                              u32 from) {
+  constexpr u32 kLines = (C::kD * 2 + 127) / 128, kMost = 512;  // rows
   const u32 window = C::kWindow && C::kWindow < kMost ? C::kWindow : kMost;
-  const u32 first = c.position > window ? c.position - window : 0;
+  const u32 latest = c.position > window ? c.position - window : 0;
+  const u32 first = from > latest ? from : latest;
+  if (first >= c.position) return;
   for (u32 i = c.thread; i < (c.position - first) * 2 * kLines; i += kConsumerThreads) {
     const u32 line = i % kLines, isValue = i / kLines & 1u, position = first + i / (2 * kLines);
     const u64 row = cache_row<C>(page_of(c, pages, position), position, isValue, kvHead);
@@ -351,23 +336,18 @@ MPK_DEVICE void prefetch_past(const Context& c, const u16* cache, const i32* pag
   }
 }
 
-template <class C> MPK_DEVICE void run_attention(Context& c, const u32* in) {
+template <class C> MPK_DEVICE void run_attention_of_many(Context& c, const u32* in) {
   const u32* ops = operands(in);
-  AttentionShared<C> s(c.work);
+  const AttentionShared<C> s(c.work);
   u16* cache = reinterpret_cast<u16*>(c.params->kv + static_cast<u64>(ops[C::kStateOperand]) * 256);
   const i32* pages = reinterpret_cast<const i32*>(c.params->pageTable);
   constexpr u32 kGroup = C::kHeads / C::kKvHeads;
-  const u32 kvHead = in[kWordTileLo] / kGroup;
   // Past rows, rotations and gains do not depend on this step's operands: all are had, or on their
   // way to L2, while the task waits for its query.
-  EarlyKeys<C> early;
-  RowNeeds<C> needs;
+  RowNeeds<C> needs = {};
   const bool one = c.tokens == 1;
-  prefetch_past<C>(c, cache, pages, kvHead);
-  if (one) {
-    early.load(c, cache, pages, kvHead);
-    if (c.warp < 3) needs.prepare(c, ops, c.warp, c.position);
-  }
+  prefetch_past<C>(c, cache, pages, in[kWordTileLo] / kGroup, 0);
+  if (one && c.warp < 3) needs.prepare(c, ops, c.warp, c.position);
   begin_task(c, in);
   float* out = in_scratch<float>(c, ops[C::kOutOperand]);
   //flags: if (C::kOutFlagged && one) out = in_copy<float>(c, ops[C::kOutFlag]);
@@ -379,17 +359,13 @@ template <class C> MPK_DEVICE void run_attention(Context& c, const u32* in) {
     }
     consumer_barrier();
     //flags: //profile: if (one && c.thread == 0) mark(c, kMarkReady);
-    if (one) {
-      attend_block<C, 1>(c, s, cache, pages, head, 0, early, out);
-      if (head + 1 < in[kWordTileHi]) early.load(c, cache, pages, (head + 1) / kGroup);
-    } else {
-      constexpr u32 kBlock = MPK_FEW_KEYS && C::kQueryBlock > 2 ? 2 : C::kQueryBlock;
-      for (u32 query = 0; query < c.tokens; query += kBlock) {
-        if (query > 0) consumer_barrier();  // the sums of the block before have been read
-        attend_block<C, kBlock>(c, s, cache, pages, head, query, early, out);
-      }
+    constexpr u32 kFits = MPK_FEW_KEYS && C::kQueryBlock > 2 ? 2 : C::kQueryBlock;
+    constexpr u32 kBlock = kFits < kMaxTokens ? kFits : kMaxTokens;
+    for (u32 query = 0; query < c.tokens; query += kBlock) {
+      if (query > 0) consumer_barrier();  // the sums of the block before have been read
+      attend_block<C, kBlock>(c, s, cache, pages, head, query, out);
     }
-    if (head % kGroup == 0) append_rows<C>(c, s, cache, pages, head / kGroup);
+    if (head % kGroup == 0) append_rows<C>(c, s.k, s.v, cache, pages, head / kGroup);
   }
   end_task(c, in);
 }

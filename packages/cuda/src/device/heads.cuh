@@ -65,19 +65,24 @@ template <class C> struct HeadRow {
     }
   }
 
+  // This lane's share of the sum of squares.
+  MPK_DEVICE float squares() const {
+    float sum = 0.0f;
+#pragma unroll
+    for (u32 i = 0; i < Pairs::kCount; i++) sum += low[i] * low[i] + high[i] * high[i];
+    return sum;
+  }
+  MPK_DEVICE void multiply(const HeadGains<C>& gains, float scale) {
+#pragma unroll
+    for (u32 i = 0; i < Pairs::kCount; i++) {
+      low[i] = low[i] * scale * gains.low[i];
+      high[i] = high[i] * scale * gains.high[i];
+    }
+  }
   MPK_DEVICE void norm(const HeadGains<C>& gains) {
     if constexpr (C::kQkNorm) {
-      float squares = 0.0f;
-#pragma unroll
-      for (u32 i = 0; i < Pairs::kCount; i++) squares += low[i] * low[i];
-#pragma unroll
-      for (u32 i = 0; i < Pairs::kCount; i++) squares += high[i] * high[i];
-      const float scale = m_rsqrt(warp_sum(squares) / static_cast<float>(C::kD) + C::kEps);
-#pragma unroll
-      for (u32 i = 0; i < Pairs::kCount; i++) {
-        low[i] = low[i] * scale * gains.low[i];
-        high[i] = high[i] * scale * gains.high[i];
-      }
+      const float mean = warp_sum(squares()) * (1.0f / static_cast<float>(C::kD));
+      multiply(gains, m_rsqrt(mean + C::kEps));
     }
   }
 

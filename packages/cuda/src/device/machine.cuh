@@ -76,6 +76,8 @@ template <class V> MPK_DEVICE V shuffle_xor(V v, int mask) {
   return __shfl_xor_sync(0xffffffffu, v, mask);
 }
 
+MPK_DEVICE i32 warp_max_i32(i32 v) { return __reduce_max_sync(0xffffffffu, v); }
+
 MPK_DEVICE u64 now_nanos() {
   u64 t;
   asm volatile("mov.u64 %0, %globaltimer;" : "=l"(t));
@@ -236,6 +238,9 @@ MPK_DEVICE u32 pack_bf16(float low, float high) {
   asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(r) : "f"(high), "f"(low));
   return r;
 }
+// The low halves of two words in one, that of `a` at the lower address; and the high halves.
+MPK_DEVICE u32 low_halves(u32 a, u32 b) { return __byte_perm(a, b, 0x5410); }
+MPK_DEVICE u32 high_halves(u32 a, u32 b) { return __byte_perm(a, b, 0x7632); }
 MPK_DEVICE u16 f32_to_bf16(float v) { return static_cast<u16>(pack_bf16(v, 0.0f) & 0xffffu); }
 MPK_DEVICE float round_bf16(float v) { return bf16_to_f32(f32_to_bf16(v)); }
 MPK_DEVICE u32 multiply_high(u32 a, u32 b) { return __umulhi(a, b); }

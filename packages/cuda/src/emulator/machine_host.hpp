@@ -40,6 +40,13 @@ template <class V> inline V shuffle_xor(V v, int mask) {
   __builtin_memcpy(&v, &word, sizeof(V));
   return v;
 }
+inline i32 warp_max_i32(i32 v) {
+  for (int mask = 16; mask > 0; mask >>= 1) {
+    const i32 other = shuffle_xor(v, mask);
+    v = other > v ? other : v;
+  }
+  return v;
+}
 inline u64 now_nanos() { return emulator::now_nanos(); }
 
 // ---- global memory -------------------------------------------------------------------------
@@ -148,6 +155,8 @@ inline u32 pack_bf16(float low, float high) {
   return f32_to_bf16(low) | static_cast<u32>(f32_to_bf16(high)) << 16;
 }
 inline float round_bf16(float v) { return bf16_to_f32(f32_to_bf16(v)); }
+inline u32 low_halves(u32 a, u32 b) { return (a & 0xffffu) | b << 16; }
+inline u32 high_halves(u32 a, u32 b) { return a >> 16 | (b & 0xffff0000u); }
 inline u32 multiply_high(u32 a, u32 b) { return static_cast<u32>(static_cast<u64>(a) * b >> 32); }
 inline u64 multiply_high(u64 a, u64 b) {
   return static_cast<u64>(static_cast<unsigned __int128>(a) * b >> 64);

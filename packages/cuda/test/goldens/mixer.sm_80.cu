@@ -84,6 +84,8 @@ constexpr u32 kReportStream = 2u;
 // [linear.cuh]
 // [heads.cuh]
 // [attention.cuh]
+// [tiles.cuh]
+// [attention_of_one.cuh]
 // [rows.cuh]
 // [sampling.cuh]
 // [choose.cuh]

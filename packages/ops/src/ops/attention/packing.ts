@@ -3,10 +3,17 @@ import type { OpPacking } from "@mpk/schedule";
 import { residentPacking } from "../../shared/tiles.ts";
 import type { AttentionAttrs } from "./semantics.ts";
 
-/** Shared memory that attention.cuh lays out, bytes, for this many queries at once. */
+/** Shared memory that attention_of_one.cuh lays out, bytes: parts of the warps, the step's rows. */
+const workBytesOfOne = (headDim: number, warps: number): number =>
+  (Math.ceil((warps + 1) / 2) * 4 + 8 + warps * headDim) * 4 + (4 * headDim + 32) * 2;
+
+/** Shared memory of a task, bytes, for this many queries at once; see attention.cuh. */
 export const workBytes = (
   headDim: number, maxTokens: number, warps: number, queries: number,
-): number => maxTokens * headDim * 8 + warps * queries * (2 + headDim) * 4;
+): number => {
+  const many = maxTokens * headDim * 8 + warps * queries * (2 + headDim) * 4;
+  return Math.max(many, workBytesOfOne(headDim, warps));
+};
 
 export const packing: OpPacking<AttentionAttrs> = {
   ...residentPacking(({ attrs }) => (attrs.qkNorm === null ? [] : [4, 5])),
