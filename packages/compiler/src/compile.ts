@@ -112,10 +112,20 @@ export async function planModel(
   const program = await timed("passes", () => runPasses(model.program, semanticsTable, passes));
   const { plan: given, findPlan } = options;
   const found = given === undefined ? findPlan?.(program, machine) ?? null : null;
-  const choices = given ?? found ?? {};
+  const chosen = given ?? found ?? {};
+  const choices = { ...defaultsFor(program, chosen), ...chosen };
   const plan = await timed("plan", () => makePlan(program, scheduleTable, machine, choices));
   checkDeviceMemory(plan);
   return { model, plan, found, millis };
+}
+
+/**
+ * What is chosen where the planner's own choice is the more general one. Flags in the data decode every
+ * model faster (docs/performance.md); steps of many tokens, and several ranks, hand over by counters.
+ */
+function defaultsFor({ limits }: Program, { ranks }: PlanOptions): PlanOptions {
+  const flags = ranks === undefined && limits.maxTokens <= 8;
+  return flags ? { protocol: "flag" } : {};
 }
 
 /**

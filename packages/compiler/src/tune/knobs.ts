@@ -13,7 +13,7 @@ export const knobs: Knobs = {
   stageBytes: [4096, 16384],
   // Evening out bytes over layers.
   period: [2, 3, 4, 6],
-  protocol: ["flag"],
+  protocol: ["counter"],
 };
 
 type Name = keyof Choice;
