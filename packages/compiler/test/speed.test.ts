@@ -35,7 +35,7 @@ async function compileSeconds(config: object): Promise<number> {
   return (user + system) / 1e6;
 }
 
-test("8B takes at most 3 s, an 80-layer 70B at most 8 s, both 1 GiB", async () => {
+test("8B takes at most 4 s, an 80-layer 70B at most 8 s, both 1 GiB", async () => {
   // The first run also loads and compiles this program's own code.
   const [small, large] = [await compileSeconds(qwen3), await compileSeconds(llama70)];
   const mebibytes = process.resourceUsage().maxRSS / 1024;
@@ -43,7 +43,7 @@ test("8B takes at most 3 s, an 80-layer 70B at most 8 s, both 1 GiB", async () =
     `compiled 8B in ${small.toFixed(2)} s and 70B in ${large.toFixed(2)} s of processor time, ` +
       `${mebibytes.toFixed(0)} MiB at most`,
   );
-  expect(small).toBeLessThan(3);
+  expect(small).toBeLessThan(4);
   expect(large).toBeLessThan(8);
   expect(mebibytes).toBeLessThan(1024);
 });

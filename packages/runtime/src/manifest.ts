@@ -44,6 +44,10 @@ const pack = object({
   tilesPerGroup: whole(1, 2 ** 20), tasks: list(u32),
 });
 
+const flags = object({
+  offsetBytes: bytes, bytes, inputs: list(object({ op: u32, input: u32, value: text })),
+});
+
 const schema = z.strictObject({
   format: z.literal("mpk-manifest", want('"mpk-manifest"')),
   version: z.literal(1, want("1: this is another version's")),
@@ -57,7 +61,7 @@ const schema = z.strictObject({
   params: object({ bytes: whole(1, 4096), fields: list(field) }),
   memory: object({
     streamBytes: bytes, residentBytes: bytes, scratchBytes: bytes, kvBytes: bytes,
-    eventBytes: bytes, stepBytes: bytes, pages: size,
+    eventBytes: bytes, stepBytes: bytes, pages: size, flags: flags.optional(),
   }),
   limits: object({ maxTokens: size, maxContext: size, vocab: size }),
   pack: list(pack),
@@ -92,6 +96,10 @@ function problemOf({ pack: entries, resident, memory, params }: Manifest): strin
   for (const { name, type, offset, count } of params.fields) {
     const isInside = offset + count * typeBytes[type] <= params.bytes;
     if (!isInside || offset % typeBytes[type] !== 0) return `params: ${name} is not in its struct`;
+  }
+  const { flags: filled } = memory;
+  if (filled !== undefined && filled.offsetBytes + filled.bytes > memory.scratchBytes) {
+    return "memory.flags: ends beyond scratchBytes";
   }
   for (const { value, offsetBytes, bytes: own, parts } of resident) {
     if (2 * elements(parts) !== own) return `resident ${JSON.stringify(value)}: its parts do not fill it`;
