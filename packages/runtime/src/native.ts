@@ -49,7 +49,12 @@ let loaded: Promise<Native> | undefined;
  * @throws where koffi has no binary for this platform; callers decide what to do without it.
  */
 export function loadNative(): Promise<Native> {
-  loaded ??= import("koffi").then((module) => wrap(module.default));
+  loaded ??= import("koffi").then((module) => {
+    // Native code runs on koffi's own stacks. Its 128 KiB for worker threads are too few for NVRTC,
+    // which recurses deeper than that in a large kernel; memory is only taken where it is touched.
+    module.default.config({ async_stack_size: 16 * 1024 * 1024 });
+    return wrap(module.default);
+  });
   return loaded;
 }
 
