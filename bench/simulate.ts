@@ -1,48 +1,64 @@
 /**
- * @file Simulates a step of the public shapes on an H200, with counters and with flags in the data.
+ * @file How far the simulator is from what an H200 measured.
  *
- *     node --conditions=@mpk/source bench/simulate.ts [SHAPE …] [--context 96]
+ *     node --conditions=@mpk/source bench/simulate.ts [--page docs/performance.md]
  *
- * Prints milliseconds a step, and what kept the memory waiting. The constants are estimates: see
- * `h200Constants`.
+ * Simulates every step of measured.json and prints a table of the errors; `--page` writes it between
+ * the page's marks. Steps marked `fitted` are those that the constants were fitted to; the others
+ * were held out. `costs`: what the kernel that was measured had otherwise (the attention of before).
  */
+import { readFileSync, writeFileSync } from "node:fs";
 import { parseArgs } from "node:util";
-import { planModel } from "@mpk/compiler";
-import { knownShapes, modelFromConfig } from "@mpk/models";
-import { scheduleTable } from "@mpk/ops";
-import { h200Constants, idleCauses, simulate, type Plan, type Simulation } from "@mpk/schedule";
+import { gpus, simulateSetting, type Setting } from "@mpk/compiler";
+import { knownShapes } from "@mpk/models";
 
-const { values, positionals } = parseArgs({
-  allowPositionals: true,
-  options: { context: { type: "string", default: "96" } },
-});
-const shapes = positionals.length > 0 ? positionals : ["llama-3.2-1b", "qwen3-0.6b", "qwen3-8b"];
-
-/** The largest parts of the time in which the memory stood still. */
-function largest(plan: Plan, { idleNanos }: Simulation): string {
-  const parts = new Map<string, number>();
-  for (const cause of idleCauses) {
-    idleNanos[cause].forEach((nanos, op) => {
-      const { kind = "", scope = "" } = plan.program.ops[op] ?? {};
-      const name = `${cause} of ${kind} ${scope.replace(/^layers\.\d+\./, "")}`.trim();
-      parts.set(name, (parts.get(name) ?? 0) + nanos);
-    });
-  }
-  const sorted = [...parts].sort(([, a], [, b]) => b - a).slice(0, 4);
-  return sorted.map(([name, nanos]) => `${name} ${(nanos / 1000).toFixed(0)} µs`).join(", ");
+interface Measured {
+  readonly shape: string;
+  readonly plan?: Setting["plan"];
+  readonly costs?: Partial<Setting["gpu"]["constants"]>;
+  readonly ms: number;
+  readonly fitted?: boolean;
+}
+interface File {
+  readonly gpu: string;
+  readonly context: number;
+  readonly steps: readonly Measured[];
 }
 
-const known = knownShapes();
-for (const shape of shapes) {
-  const config = known[shape]?.config;
-  if (config === undefined) {
-    throw new Error(`no shape ${shape}; there are ${Object.keys(known).join(", ")}`);
-  }
-  const program = modelFromConfig(config, { maxTokens: 8, maxContext: 256 });
-  for (const protocol of ["counter", "flag"] as const) {
-    const { plan } = await planModel(program, { plan: { protocol } });
-    const result = simulate(plan, scheduleTable, h200Constants, { context: Number(values.context) });
-    const [step, floor] = [result.stepNanos, result.floorNanos].map((x) => (x / 1e6).toFixed(3));
-    console.log(`${shape} ${protocol}: ${step} ms, floor ${floor}; ${largest(plan, result)}`);
-  }
+const { values } = parseArgs({ options: { page: { type: "string" } } });
+const file = JSON.parse(
+  readFileSync(new URL("./measured.json", import.meta.url), "utf8"),
+) as File;
+const shapes = knownShapes();
+const rows: string[] = [];
+const errors: { readonly fitted: boolean; readonly percent: number }[] = [];
+for (const { shape, plan = {}, costs = {}, ms, fitted = false } of file.steps) {
+  const gpu = { ...gpus.h200, constants: { ...gpus.h200.constants, ...costs } };
+  const { simulation } = await simulateSetting({ model: shape, gpu, context: file.context, plan });
+  const predicted = simulation.stepNanos / 1e6;
+  const percent = (predicted / ms - 1) * 100;
+  errors.push({ fitted, percent });
+  const chosen = Object.entries(plan).map(([name, value]) => `${name} ${value}`);
+  const told = [
+    shapes[shape]?.title ?? shape, chosen.join(", ") || "as compiled",
+    ms.toFixed(3), predicted.toFixed(3), `${percent > 0 ? "+" : ""}${percent.toFixed(1)} %`,
+    fitted ? "fitted" : "held out",
+  ];
+  rows.push(`| ${told.join(" | ")} |`);
+}
+const worst = (fitted: boolean): string =>
+  Math.max(...errors.filter((one) => one.fitted === fitted).map((one) => Math.abs(one.percent)))
+    .toFixed(1);
+const table = `| shape | plan | measured ms | predicted ms | error | |
+|---|---|---|---|---|---|
+${rows.join("\n")}
+
+Largest error: ${worst(true)} % where constants were fitted, ${worst(false)} % held out.
+`;
+console.log(table);
+if (values.page !== undefined) {
+  const page = readFileSync(values.page, "utf8");
+  const marks = /(<!-- begin simulated -->\n)[\s\S]*(<!-- end simulated -->)/;
+  if (!marks.test(page)) throw new Error(`${values.page}: has no marks for the table`);
+  writeFileSync(values.page, page.replace(marks, (_, begin, end) => `${begin}${table}${end}`));
 }

@@ -7,6 +7,7 @@ import { doctorCommand } from "./commands/doctor.ts";
 import { inspectCommand } from "./commands/inspect.ts";
 import { profileCommand } from "./commands/profile.ts";
 import { runCommand } from "./commands/run.ts";
+import { simulateCommand } from "./commands/simulate.ts";
 import { tuneCommand } from "./commands/tune.ts";
 import { verifyCommand } from "./commands/verify.ts";
 import { exitCodes, exitCodesHelp } from "./codes.ts";
@@ -34,6 +35,7 @@ export async function runCli(args: readonly string[], io: Io): Promise<number> {
   inspectCommand(program, io);
   benchCommand(program, io, setExit);
   profileCommand(program, io);
+  simulateCommand(program, io);
   tuneCommand(program, io, setExit);
   doctorCommand(program, io);
   demoCommand(program, io, setExit);

@@ -3,7 +3,7 @@ import { partNames, parts, type Accounts, type Row } from "@mpk/compiler";
 
 const micros = (nanos: number): string => (nanos / 1000).toFixed(2);
 
-function tableText(rows: readonly (readonly string[])[]): string {
+export function tableText(rows: readonly (readonly string[])[]): string {
   const widths = (rows[0] ?? []).map((_, i) => Math.max(...rows.map((row) => row[i]?.length ?? 0)));
   const line = (row: readonly string[]) =>
     row.map((cell, i) => (i === 0 ? cell.padEnd(widths[i] ?? 0) : cell.padStart(widths[i] ?? 0)));

@@ -11,6 +11,8 @@ export { sharedReserveBytes } from "./planner/ring.ts";
 export * from "./packing.ts";
 export { structureProblems } from "./structure.ts";
 export { verify } from "./verify/index.ts";
+export { buildModel as modelOf } from "./verify/model.ts";
+export type { Access, Model, OpModel, Poll, StateAccess } from "./verify/model.ts";
 export { lawNames } from "./verify/report.ts";
 export type { LawName, LawReport, VerifyReport, Violation } from "./verify/report.ts";
 export type { Evidence, Happening, Waiting } from "./verify/evidence.ts";

@@ -75,6 +75,10 @@ export class Reader {
     this.#path = path;
   }
 
+  get path(): string {
+    return this.#path;
+  }
+
   fail(expected: string): never {
     throw new PlanFormatError(`${this.#path}: expected ${expected}, got ${shown(this.#value)}`);
   }
@@ -106,6 +110,11 @@ export class Reader {
   number(): number {
     const value = this.#value;
     return typeof value === "number" && Number.isFinite(value) ? value : this.fail("a number");
+  }
+
+  numberBetween(least: number, most: number): number {
+    const value = this.number();
+    return value >= least && value <= most ? value : this.fail(`a number from ${least} to ${most}`);
   }
 
   /** A whole number of at least 0. */
@@ -163,7 +172,7 @@ function readProgram(from: Reader): Program {
   }
 }
 
-function readMachine(from: Reader, ranks: number): Machine {
+export function readMachine(from: Reader, ranks: number): Machine {
   const machine = {
     name: from.at("name").text(),
     sms: from.at("sms").count(),
@@ -175,7 +184,7 @@ function readMachine(from: Reader, ranks: number): Machine {
   try {
     checkMachine({ ...machine, sms: machine.sms / ranks });
   } catch (error) {
-    throw new PlanFormatError(`plan.machine: ${(error as Error).message}`, { cause: error });
+    throw new PlanFormatError(`${from.path}: ${(error as Error).message}`, { cause: error });
   }
   return machine;
 }

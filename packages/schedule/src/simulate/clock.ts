@@ -11,7 +11,13 @@ export interface TaskTimes {
   readonly ready: Float64Array;
   /** When its products could begin, had their weights arrived. */
   readonly begin: Float64Array;
+  /** When its first weights were there; `begin` where it streams none. */
+  readonly data: Float64Array;
+  /** When its last weights were used. */
+  readonly consumed: Float64Array;
   readonly end: Float64Array;
+  /** How long its first warp waited for chunks after the first; not a time but a length. */
+  readonly stalled: Float64Array;
 }
 
 /** Events and flagged values of all steps. A wait without an answer yet is remembered by SM. */
@@ -83,9 +89,10 @@ export function createClock(
   const missing = Array.from({ length: steps }, () => Int32Array.from(threshold));
   const arrived = Array.from({ length: steps }, () => new Float64Array(count));
   const blocked = new Map<number, number[]>();
+  const list = (): Float64Array => new Float64Array(model.slots);
   const make = (): TaskTimes => ({
-    free: new Float64Array(model.slots), ready: new Float64Array(model.slots),
-    begin: new Float64Array(model.slots), end: new Float64Array(model.slots),
+    free: list(), ready: list(), begin: list(), data: list(), consumed: list(), end: list(),
+    stalled: list(),
   });
   const [kept, dropped] = [make(), make()];
   const stepEnd = new Float64Array(steps);

@@ -1,12 +1,13 @@
 /** @file What the simulator must know of a GPU beyond the Machine: times in nanoseconds. Pure data. */
 
 /** Where a number comes from: a GPU of that kind, its data sheet, or a guess that says so. */
-export type ConstantsSource = "measured" | "published" | "estimated";
+export const sources = ["measured", "published", "estimated"] as const;
+export type ConstantsSource = (typeof sources)[number];
 
 /** Costs on one SM, nanoseconds; rates in bytes per nanosecond and SM. */
 export interface SimulationConstants {
-  readonly name: string;
-  readonly source: ConstantsSource;
+  /** Of the machine's read bandwidth, what streams get beside all else that a step does: 0 to 1. */
+  readonly streamShare: number;
   /** Products of one warp with a full stage: shared memory and tensor cores only. */
   readonly chunkNanos: number;
   /** From the issue of a copy to its arrival, memory idle. */
@@ -30,22 +31,22 @@ export interface SimulationConstants {
 }
 
 /**
- * H200, fitted to step times measured on one: 4.0 M-parameter Llama 0.074 ms (0.075 simulated),
- * Qwen3-0.6B 0.666 (0.655), Llama-3.2-1B 0.722 (0.731) and with a ring of 128 KiB 0.752 (0.785),
- * Qwen3-8B 3.766 (3.736). Sums are fitted, not each constant: only a profile can tell them apart;
- * and no flagged edge was measured yet.
+ * H200, fitted to step times of three models measured on H200s, with hand-offs by flags and by
+ * counters: `bench/measured.json` lists them, docs/performance.md how far off others are. Sums are
+ * fitted, not each constant: only a profile can tell them apart.
  */
 export const h200Constants: SimulationConstants = Object.freeze({
-  name: "h200",
-  source: "estimated",
-  copyLatencyNanos: 747,
-  handOffNanos: 377,
+  streamShare: 0.941,
+  copyLatencyNanos: 633,
+  handOffNanos: 762,
   signalNanos: 5.4,
-  flagNanos: 377,
-  prologueNanos: 347,
-  epilogueNanos: 241,
-  stateNanos: 931,
-  activationBytesPerNano: 27,
+  flagNanos: 318,
+  prologueNanos: 771,
+  epilogueNanos: 415,
+  stateNanos: 469,
+  activationBytesPerNano: 28,
   stateBytesPerNano: 50,
-  chunkNanos: 1692,
+  chunkNanos: 791,
 });
+
+export const costNames = Object.keys(h200Constants) as readonly (keyof SimulationConstants)[];

@@ -19,7 +19,10 @@ export function taskCosts(
 ): TaskCosts {
   const { values } = model.plan.program;
   const prologue = Float64Array.from({ length: model.slots }, (_, slot) => {
-    const activations = model.reads(slot).reduce((sum, { value, lo, hi }) => {
+    const { schedule } = model.ops[model.plan.tasks.op[model.slotTask[slot] ?? 0] ?? 0] ?? {};
+    // A greedy choice of the token reads one maximum a block of logits, though it may read them all.
+    const isChoice = schedule?.semantics.traits.effect === true;
+    const activations = isChoice ? 0 : model.reads(slot).reduce((sum, { value, lo, hi }) => {
       return sum + (hi - lo) * dtypeBytes[values[value]?.type.dtype ?? "f32"];
     }, 0);
     const past = model.states(slot).filter((state) => state.rows === "past");

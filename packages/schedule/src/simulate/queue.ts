@@ -9,21 +9,40 @@ export interface SmQueue {
 
 /** Holds each SM at most once. */
 export function createQueue(sms: number): SmQueue {
-  const heap = new Int32Array(sms);
+  const heap = new Int32Array(sms + 1);
   const at = new Float64Array(sms);
   let size = 0;
+  // The SM popped last leaves its place at the top to the next one: mostly it comes back itself.
+  let isOpen = false;
   const before = (a: number, b: number): boolean => {
-    const [x, y] = [at[a] ?? 0, at[b] ?? 0];
+    const [x, y] = [at[a] as number, at[b] as number];
     return x < y || (x === y && a < b);
+  };
+  const sink = (sm: number): void => {
+    let i = 0;
+    for (;;) {
+      let child = 2 * i + 1;
+      if (child >= size) break;
+      if (child + 1 < size && before(heap[child + 1] as number, heap[child] as number)) child++;
+      if (before(sm, heap[child] as number)) break;
+      heap[i] = heap[child] as number;
+      i = child;
+    }
+    heap[i] = sm;
   };
   const queue: SmQueue = {
     nanos: 0,
     push(sm, nanos) {
       at[sm] = nanos;
+      if (isOpen) {
+        isOpen = false;
+        sink(sm);
+        return;
+      }
       let i = size++;
       while (i > 0) {
         const parent = (i - 1) >> 1;
-        const other = heap[parent] ?? 0;
+        const other = heap[parent] as number;
         if (before(other, sm)) break;
         heap[i] = other;
         i = parent;
@@ -31,20 +50,15 @@ export function createQueue(sms: number): SmQueue {
       heap[i] = sm;
     },
     pop() {
-      if (size === 0) return -1;
-      const first = heap[0] ?? 0;
-      queue.nanos = at[first] ?? 0;
-      const last = heap[--size] ?? 0;
-      let i = 0;
-      for (;;) {
-        let child = 2 * i + 1;
-        if (child >= size) break;
-        if (child + 1 < size && before(heap[child + 1] ?? 0, heap[child] ?? 0)) child++;
-        if (before(last, heap[child] ?? 0)) break;
-        heap[i] = heap[child] ?? 0;
-        i = child;
+      if (isOpen) {
+        isOpen = false;
+        const last = heap[--size] as number;
+        if (size > 0) sink(last);
       }
-      heap[i] = last;
+      if (size === 0) return -1;
+      isOpen = true;
+      const first = heap[0] as number;
+      queue.nanos = at[first] as number;
       return first;
     },
   };

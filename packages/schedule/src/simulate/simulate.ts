@@ -7,9 +7,11 @@ import type { ScheduleTable } from "../contracts.ts";
 import { describeOp, PlanError } from "../errors.ts";
 import type { Plan } from "../plan.ts";
 import { createClock } from "./clock.ts";
-import type { TaskTimes } from "./clock.ts";
+import type { Clock, TaskTimes } from "./clock.ts";
 import type { SimulationConstants } from "./constants.ts";
 import { taskCosts } from "./costs.ts";
+import { createRecorder } from "./recording.ts";
+import type { Recording } from "./recording.ts";
 import { createQueue } from "./queue.ts";
 import { buildModel } from "../verify/model.ts";
 import { createSm } from "./sm.ts";
@@ -20,6 +22,8 @@ export interface SimulationOptions {
   readonly steps?: number;
   /** Positions in the KV cache before the step; default 128. */
   readonly context?: number;
+  /** Also keep what rings held and what was read over time; default: not. */
+  readonly record?: boolean;
 }
 
 /** What the consumers of an SM that could not copy were doing. */
@@ -32,14 +36,18 @@ export interface Simulation {
   /** Bytes that all SMs stream in a step, and the time they take at full bandwidth. */
   readonly streamBytes: number;
   readonly floorNanos: number;
+  /** More, since streams get a share of that bandwidth only. */
+  readonly slowNanos: number;
   /** Relative to the step's start; an SM that is ahead may be free for a task before it. */
   readonly times: TaskTimes;
   /**
    * Time in which the memory stood still until some SM could copy again, by what that SM's
-   * consumers were doing meanwhile and by op. With `floorNanos` it adds up to the step, but for
-   * what the rings hold more or less at its end than at its start.
+   * consumers were doing meanwhile and by op. With `floorNanos` and `slowNanos` it adds up to the
+   * step, but for what the rings hold more or less at its end than at its start.
    */
   readonly idleNanos: Readonly<Record<IdleCause, Float64Array>>;
+  /** Where `record` asks for it. */
+  readonly recording: Recording | null;
 }
 
 /** The memory stood still until this SM could copy. */
@@ -56,7 +64,7 @@ export function simulate(
   constants: SimulationConstants,
   options: SimulationOptions = {},
 ): Simulation {
-  const { steps = 3, context = 128 } = options;
+  const { steps = 3, context = 128, record = false } = options;
   if (!(Number.isInteger(steps) && steps >= 3)) {
     throw new PlanError(`simulate: expected at least 3 steps, got ${steps}`);
   }
@@ -69,24 +77,27 @@ export function simulate(
   const reported = steps - 2;
   const memory = { busyUntil: 0 };
   const clock = createClock(model, steps, reported, constants);
+  const recorder = record ? createRecorder(plan.machine.sms) : null;
   const sms = Array.from({ length: plan.machine.sms }, (_, sm) =>
-    createSm(plan, sm, steps, clock, costs, constants.chunkNanos));
-  const gaps = copyAll(plan, sms, memory, clock.takeWoken, constants.copyLatencyNanos);
-  requireDone(plan, sms);
+    createSm(plan, sm, steps, clock, costs, constants.chunkNanos, recorder));
+  const gaps = copyAll(plan, sms, memory, clock, constants, reported);
+  requireReached(plan, sms, reported + 1);
   const span = [clock.stepEnd[reported - 1] ?? 0, clock.stepEnd[reported] ?? 0] as const;
-  return report(plan, clock.times(reported), span, gaps);
+  const recording = recorder === null ? null : recorder.between(...span);
+  return report(plan, clock.times(reported), span, gaps, constants, recording);
 }
 
-/** Issues every copy in the order of time; consumers get on as chunks arrive. */
+/** Issues copies in the order of time, up to the end of step `last`; consumers get on as they arrive. */
 function copyAll(
   plan: Plan,
   sms: readonly SimulatedSm[],
   memory: { busyUntil: number },
-  takeWoken: () => readonly number[],
-  latencyNanos: number,
+  clock: Clock,
+  { copyLatencyNanos: latencyNanos, streamShare }: SimulationConstants,
+  last: number,
 ): readonly Gap[] {
   const queue = createQueue(sms.length);
-  const bytesPerNano = plan.machine.readBytesPerSecond / 1e9;
+  const bytesPerNano = (plan.machine.readBytesPerSecond * streamShare) / 1e9;
   const gaps: Gap[] = [];
   // An SM whose consumers may have got on, and all whose events have triggered by that.
   const settle = (first: number): void => {
@@ -95,15 +106,18 @@ function copyAll(
       const sm = sms[index];
       if (sm === undefined) continue;
       sm.consume();
-      todo.push(...takeWoken());
+      todo.push(...clock.takeWoken());
       const next = sm.takeRequest();
       if (next !== null) queue.push(index, next);
     }
   };
   sms.forEach((_, index) => settle(index));
+  let behind = 0;
   for (let index = queue.pop(); index >= 0; index = queue.pop()) {
     const sm = sms[index];
-    if (sm === undefined) break;
+    while (sms[behind]?.reached(last + 1) === true) behind++;
+    const isOver = behind === sms.length && memory.busyUntil >= (clock.stepEnd[last] ?? 0);
+    if (sm === undefined || isOver) break;
     if (queue.nanos > memory.busyUntil) {
       gaps.push({ from: memory.busyUntil, to: queue.nanos, sm: index });
       memory.busyUntil = queue.nanos;
@@ -115,8 +129,8 @@ function copyAll(
   return gaps;
 }
 
-function requireDone(plan: Plan, sms: readonly SimulatedSm[]): void {
-  const stuck = sms.findIndex((sm) => !sm.done());
+function requireReached(plan: Plan, sms: readonly SimulatedSm[], step: number): void {
+  const stuck = sms.findIndex((sm) => !sm.reached(step));
   if (stuck < 0) return;
   const op = plan.program.ops[plan.tasks.op[plan.order.items[sms[stuck]?.slot() ?? 0] ?? 0] ?? 0];
   const what = op === undefined ? "a task" : describeOp(op);
@@ -128,19 +142,25 @@ function report(
   times: TaskTimes,
   [start, stop]: readonly [number, number],
   gaps: readonly Gap[],
+  { streamShare }: SimulationConstants,
+  recording: Recording | null,
 ): Simulation {
   const stepNanos = stop - start;
   const streamBytes = plan.streams.reduce((sum, segments) => {
     return segments.reduce((all, { chunks, chunkBytes }) => all + chunks * chunkBytes, sum);
   }, 0);
   const relative = (list: Float64Array): Float64Array => list.map((nanos) => nanos - start);
-  const { free, ready, begin, end } = times;
+  const { free, ready, begin, data, consumed, end, stalled } = times;
+  const floorNanos = (streamBytes / plan.machine.readBytesPerSecond) * 1e9;
   return {
     stepNanos,
     streamBytes,
-    floorNanos: (streamBytes / plan.machine.readBytesPerSecond) * 1e9,
+    floorNanos,
+    slowNanos: floorNanos / streamShare - floorNanos,
+    recording,
     times: {
-      free: relative(free), ready: relative(ready), begin: relative(begin), end: relative(end),
+      free: relative(free), ready: relative(ready), begin: relative(begin), data: relative(data),
+      consumed: relative(consumed), end: relative(end), stalled,
     },
     idleNanos: blame(plan, times, [start, stop], gaps),
   };

@@ -2,6 +2,7 @@
 import type { Plan } from "../plan.ts";
 import type { Clock } from "./clock.ts";
 import type { TaskCosts } from "./costs.ts";
+import type { Recorder } from "./recording.ts";
 
 export interface SimulatedSm {
   /** Runs tasks as far as arrived chunks and triggered events allow. */
@@ -14,7 +15,8 @@ export interface SimulatedSm {
   arrive(nanos: number): void;
   /** Slot of the task that the consumers are at. */
   slot(): number;
-  readonly done: () => boolean;
+  /** Whether the tasks of all steps before this one are over. */
+  readonly reached: (step: number) => boolean;
 }
 
 export function createSm(
@@ -24,6 +26,7 @@ export function createSm(
   clock: Clock,
   costs: TaskCosts,
   chunkNanos: number,
+  recorder: Recorder | null,
 ): SimulatedSm {
   const { order, ring, streams } = plan;
   const { stages, maxInFlight, consumerWarps, stageBytes } = ring;
@@ -58,6 +61,8 @@ export function createSm(
   let free = 0;
   let begin = 0;
   let end = 0;
+  let data = 0;
+  let stalled = 0;
 
   const nextCopy = (): void => {
     while (copyLeft === 0) {
@@ -74,6 +79,8 @@ export function createSm(
     const ready = Math.max(free, until);
     begin = ready + (costs.prologue[slot] ?? 0);
     end = begin;
+    data = begin;
+    stalled = 0;
     const times = clock.times(step);
     times.free[slot] = free;
     times.ready[slot] = ready;
@@ -83,8 +90,12 @@ export function createSm(
   };
   const finish = (): void => {
     const slot = firstSlot + at;
+    const times = clock.times(step);
     free = end + costs.epilogueNanos;
-    clock.times(step).end[slot] = free;
+    times.data[slot] = data;
+    times.consumed[slot] = end;
+    times.end[slot] = free;
+    times.stalled[slot] = stalled;
     clock.signal(slot, free, step);
     taskLeft = -1;
     at++;
@@ -100,12 +111,20 @@ export function createSm(
         while (taskLeft > 0) {
           if (taken === issued) return;
           const warp = taken % consumerWarps;
-          const done = Math.max(arrived[taken % span] ?? 0, begin, warps[warp] ?? 0) + nanos;
+          const there = arrived[taken % span] ?? 0;
+          const able = Math.max(begin, warps[warp] ?? 0);
+          const done = (there > able ? there : able) + nanos;
+          if (taskLeft === (chunks[at] ?? 0)) {
+            if (there > data) data = there;
+          } else if (warp === 0 && there > able) {
+            stalled += there - able;
+          }
           warps[warp] = done;
           consumed[taken % span] = done;
           if (done > end) end = done;
           taken++;
           taskLeft--;
+          recorder?.release(done, chunkBytes[at] ?? 0);
         }
         finish();
       }
@@ -115,10 +134,12 @@ export function createSm(
       pending = true;
       const flight = issued < maxInFlight ? 0 : arrived[(issued - maxInFlight) % span] ?? 0;
       const stage = issued < stages ? 0 : consumed[(issued - stages) % span] ?? 0;
+      recorder?.full(index, flight, stage);
       return Math.max(flight, stage);
     },
     copyBytes: () => chunkBytes[copySlot] ?? 0,
     arrive(nanos) {
+      recorder?.arrive(nanos, chunkBytes[copySlot] ?? 0);
       arrived[issued % span] = nanos;
       issued++;
       pending = false;
@@ -127,6 +148,6 @@ export function createSm(
       nextCopy();
     },
     slot: () => firstSlot + at,
-    done: () => step >= steps || chunks.length === 0,
+    reached: (wanted) => step >= wanted || chunks.length === 0,
   };
 }

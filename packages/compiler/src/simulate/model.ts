@@ -1,0 +1,82 @@
+/** @file A model's step on a GPU that need not be here: planned for it, then simulated. */
+import { buildModel, knownShapes, readConfig } from "@mpk/models";
+import { scheduleTable } from "@mpk/ops";
+import { inputError, messageOf, readBounded } from "@mpk/runtime";
+import {
+  findGpu, gpus, readGpu, simulate, type Gpu, type Plan, type PlanOptions, type Simulation,
+} from "@mpk/schedule";
+import { existsSync } from "node:fs";
+import { planOf } from "../files.ts";
+import { isPlanFile, type ModelSource } from "../load.ts";
+import type { AttentionChoice } from "../passes.ts";
+
+/** What a simulation starts from; `what if` changes a part of it. */
+export interface Setting {
+  /** A saved plan, a model's path, or a public shape by its name. */
+  readonly model: string;
+  readonly gpu: Gpu;
+  /** Positions in the KV cache before the step. */
+  readonly context: number;
+  readonly plan: PlanOptions;
+  readonly attention?: AttentionChoice;
+}
+
+export interface SimulatedStep {
+  readonly setting: Setting;
+  readonly plan: Plan;
+  readonly simulation: Simulation;
+}
+
+/** A machine file is a page of text. */
+const gpuBytes = 65_536;
+
+/** A GPU by name, or of a file of `mpk calibrate`. @throws MpkError (input). */
+export function gpuNamed(name: string): Gpu {
+  if (Object.hasOwn(gpus, name)) return findGpu(name);
+  const known = `one of ${Object.keys(gpus).join(", ")}, or a file such as mpk calibrate writes`;
+  if (!existsSync(name)) throw inputError(`--machine ${name}: no such machine or file`, `name ${known}`);
+  try {
+    return readGpu(new TextDecoder().decode(readBounded(name, gpuBytes)));
+  } catch (error) {
+    throw inputError(`${name}: ${messageOf(error)}`, `name ${known}`, error);
+  }
+}
+
+/** What a name stands for: a public shape, or a path as it is. */
+export function sourceNamed(
+  name: string,
+  limits: { readonly maxContext: number; readonly maxTokens?: number },
+): ModelSource {
+  const shapes = knownShapes();
+  const shape = Object.hasOwn(shapes, name) ? shapes[name] : undefined;
+  if (shape !== undefined && !existsSync(name)) {
+    return buildModel(readConfig(shape.config), { maxTokens: 8, ...limits });
+  }
+  if (existsSync(name)) return name;
+  throw inputError(
+    `${name}: no such file or directory, and no shape known by this name`,
+    `name a checkpoint folder, a config.json, a model.ts, a saved plan, or one of ` +
+      Object.keys(shapes).join(", "),
+  );
+}
+
+/** The plan of a setting. @throws MpkError (input); PlanError. */
+export async function planSetting({ model, gpu, context, plan, attention }: Setting): Promise<Plan> {
+  const limits = { maxContext: context + 1 };
+  const source = sourceNamed(model, limits);
+  if (typeof source === "string" && isPlanFile(source)) return planOf(source, {});
+  // The planner's own defaults, unless something is chosen.
+  const chosen = Object.keys(plan).length > 0 ? { plan } : {};
+  return planOf(source, {
+    target: gpu.target, machine: gpu.machine, ...limits, ...chosen,
+    ...(attention === undefined ? {} : { attention }),
+  });
+}
+
+/** Simulates a setting's step. @throws MpkError (input) for a model or GPU that cannot be. */
+export async function simulateSetting(setting: Setting, record = false): Promise<SimulatedStep> {
+  const plan = await planSetting(setting);
+  const { gpu, context } = setting;
+  const simulation = simulate(plan, scheduleTable, gpu.constants, { context, record });
+  return { setting, plan, simulation };
+}

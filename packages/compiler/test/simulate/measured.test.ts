@@ -1,0 +1,36 @@
+/** @file Predictions against step times measured on an H200, and how long a prediction takes. */
+import { readFileSync } from "node:fs";
+import { scheduleTable } from "@mpk/ops";
+import { gpus, simulate } from "@mpk/schedule";
+import { expect, test } from "vitest";
+import { planSetting, simulateSetting } from "../../src/index.ts";
+
+interface Measured {
+  readonly shape: string;
+  readonly plan?: object;
+  readonly ms: number;
+}
+const path = new URL("../../../../bench/measured.json", import.meta.url);
+const { steps, context } = JSON.parse(readFileSync(path, "utf8")) as {
+  readonly steps: readonly Measured[];
+  readonly context: number;
+};
+const compiled = steps.filter(({ plan }) => plan === undefined);
+const setting = (model: string) => ({ model, gpu: gpus.h200, context, plan: {} });
+
+test.each(compiled.filter(({ shape }) => /-0\.6b|-1b|-1\.7b/.test(shape)))(
+  "$shape is predicted within 5 % of $ms ms", async ({ shape, ms }) => {
+    const { simulation } = await simulateSetting(setting(shape));
+    expect(Math.abs(simulation.stepNanos / 1e6 / ms - 1)).toBeLessThan(0.05);
+  },
+);
+
+test("Qwen3-8B is predicted within 5 %, in 2 s of processor time", async () => {
+  const plan = await planSetting(setting("qwen3-8b"));
+  const before = process.cpuUsage();
+  const { stepNanos } = simulate(plan, scheduleTable, gpus.h200.constants, { context });
+  const { user, system } = process.cpuUsage(before);
+  const measured = compiled.find(({ shape }) => shape === "qwen3-8b");
+  expect(Math.abs(stepNanos / 1e6 / (measured?.ms ?? 0) - 1)).toBeLessThan(0.05);
+  expect((user + system) / 1e6).toBeLessThan(2);
+});
