@@ -1,12 +1,10 @@
 /** @file open(): a checkpoint compiled, loaded and ready for prompts, on what device there is. */
 import { emitTools, emulatorFiles } from "@mpk/cuda";
-import type { Precision, Program } from "@mpk/ir";
+import type { Precision } from "@mpk/ir";
 import { scheduleTable } from "@mpk/ops";
 import {
   inputError,
-  listDevices,
   openCuda,
-  openDriver,
   openEmulated,
   openTokenizer,
   openVirtual,
@@ -23,18 +21,11 @@ import {
   type Tokenizer,
   type Weights,
 } from "@mpk/runtime";
-import { virtual, type Machine, type PlanOptions } from "@mpk/schedule";
-import { compile, type Compiled, type CompileOptions } from "./compile.ts";
-import { diagnose } from "./doctor.ts";
+import type { Compiled, CompileOptions } from "./compile.ts";
+import { chooseDevice, compileFor, compileTuned, type Device, type DeviceChoice } from "./device.ts";
 import type { ModelSource } from "./load.ts";
-import { checkSms, defaultTarget, machineOf, machineOfDevice } from "./machine.ts";
-import { choiceText } from "./tune/knobs.ts";
-import { readTuned } from "./tune/store.ts";
 
-export type DeviceChoice = "auto" | "cuda" | "emulated" | "virtual";
-
-/** A choice made. */
-type Device = Exclude<DeviceChoice, "auto">;
+export type { DeviceChoice } from "./device.ts";
 
 export interface OpenOptions extends CompileOptions {
   /** Default `auto`: a GPU with a compiler for it, else the virtual GPU. */
@@ -83,9 +74,6 @@ export interface Opened extends AsyncDisposable {
   close(): Promise<void>;
 }
 
-/** SMs of GPUs that are none unless told otherwise: enough for hand-offs, few enough to be quick. */
-const virtualSms = 8;
-
 /** Tensors that some tools save although the model has them elsewhere or computes them. */
 const harmless = /(^|\.)(lm_head\.weight|rotary_emb\.inv_freq)$/;
 
@@ -131,29 +119,6 @@ export async function open(source: ModelSource, options: OpenOptions = {}): Prom
   };
 }
 
-/** Compiles with what was tuned, if it still makes a plan that keeps the laws; else without. */
-async function compileTuned(
-  source: ModelSource,
-  compiling: CompileOptions,
-  device: Device,
-  { tuned = true, env = process.env, onNotice }: OpenOptions,
-): Promise<Compiled> {
-  if (!tuned || device !== "cuda") return compile(source, compiling);
-  let choice: PlanOptions | null = null;
-  const findPlan = (program: Program, machine: Machine) =>
-    (choice = readTuned(program, machine, env, onNotice)?.choice ?? null);
-  try {
-    const compiled = await compile(source, { ...compiling, findPlan });
-    const changes = choice !== null && Object.keys(choice).length > 0;
-    if (changes) onNotice?.(`tuned for this GPU: ${choiceText(choice ?? {})}`);
-    return compiled;
-  } catch (error) {
-    if (choice === null) throw error;
-    onNotice?.(`what was tuned fits no longer (${choiceText(choice)}): \`mpk tune\` finds it anew`);
-    return compile(source, compiling);
-  }
-}
-
 async function weightsOf(
   compiled: Compiled,
   name: string,
@@ -169,32 +134,6 @@ async function weightsOf(
     `${name} is not a checkpoint folder, so there are no weights to run with`,
     "name a folder with config.json and model.safetensors",
   );
-}
-
-async function chooseDevice(options: OpenOptions): Promise<Device> {
-  const { device = "auto", env = process.env } = options;
-  return device === "auto" ? (await diagnose(env)).uses : device;
-}
-
-/** The options that fit the device: its own target and SMs, unless the caller says otherwise. */
-async function compileFor(
-  device: Device,
-  options: OpenOptions,
-): Promise<CompileOptions> {
-  if (device === "virtual") {
-    const machine = options.machine ?? virtual(checkSms(options.sms ?? virtualSms));
-    return { ...options, target: null, machine };
-  }
-  if (device === "emulated") {
-    const target = options.target ?? defaultTarget;
-    return { ...options, target, machine: options.machine ?? machineOf(target, options.sms ?? virtualSms) };
-  }
-  const driver = await openDriver(options.env ?? process.env, options.native);
-  const info = listDevices(driver)[options.ordinal ?? 0];
-  if (info === undefined || options.machine !== undefined) return options;
-  const { target, machine } = machineOfDevice(info);
-  const sms = Math.min(options.sms ?? machine.sms, machine.sms);
-  return { ...options, target: options.target ?? target, machine: { ...machine, sms } };
 }
 
 async function openSession(

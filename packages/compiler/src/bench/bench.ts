@@ -1,35 +1,22 @@
-/** @file Benchmarks one model: opens it as a user would, times it, and holds it to transformers. */
+/** @file Measures one setting: opens the model as a user would, times it, holds it to transformers. */
 import { diagnose } from "../doctor.ts";
 import { open, type Opened, type OpenOptions } from "../open.ts";
-import { environmentError, type Environment, type OnProgress } from "@mpk/runtime";
+import { environmentError, type Environment, type OnProgress, type Session } from "@mpk/runtime";
 import { tokenBytes } from "@mpk/models";
-import type { MeasuredModel } from "./model.ts";
+import { measuredModel, type MeasuredModel } from "./model.ts";
 import {
-  contextNeeded, measureDecode, measurePromptSteps, withLogits, type DecodeTimes,
+  contextNeeded, measureDecode, measureLong, measurePromptSteps, promptTokensOf, withLogits,
 } from "./measure.ts";
-import { measureBeside, type BesideRequest } from "./python.ts";
+import { besideOf, type Beside, type BesideRequest } from "./python.ts";
 import { limitOf, notMeasured, type BenchResult } from "./result.ts";
+import type { BenchSetting } from "./setting.ts";
 
 export interface BenchOptions {
-  /** Tokens before the first measured one. */
-  readonly contexts: readonly number[];
-  /** 1: one token decoded a step. More: steps of so many prompt tokens. */
-  readonly tokensPerStep: readonly number[];
-  /** Measured tokens of one launch. */
-  readonly tokens: number;
-  /** Launches that count; their tokens must be equal. */
-  readonly reruns: number;
-  readonly seed: bigint;
-  /** Time PyTorch and hold logits to transformers on the same weights. */
-  readonly wantsTorch: boolean;
-  /** Read each context as a prompt; default: up to 512 tokens, behind random rows beyond. */
-  readonly readContext?: boolean;
-  readonly open?: Pick<OpenOptions, "plan" | "ordinal" | "watchdogSeconds" | "tuned" | "onNotice">;
   readonly env: Environment;
+  readonly open?: Pick<OpenOptions, "plan" | "ordinal" | "watchdogSeconds" | "onNotice">;
   readonly onProgress?: OnProgress;
   /** What is done next, in words. */
   readonly onStage?: (what: string) => void;
-  readonly onResult?: (result: BenchResult) => void;
 }
 
 /** @throws MpkError (environment) where there is no GPU: absolute times only come from one. */
@@ -42,112 +29,157 @@ export async function requireGpu(env: Environment): Promise<void> {
   );
 }
 
-interface Setting {
-  readonly context: number;
-  readonly tokensPerStep: number;
+/** Seconds by part, and what comes next told. */
+function stopwatch(title: string, onStage: BenchOptions["onStage"]) {
+  const seconds: Record<string, number> = {};
+  const timed = async <T>(part: string, what: string, work: () => Promise<T>): Promise<T> => {
+    onStage?.(`${title}: ${what}`);
+    const start = performance.now();
+    try {
+      return await work();
+    } finally {
+      seconds[part] = Math.round((seconds[part] ?? 0) * 10 + (performance.now() - start) / 100) / 10;
+    }
+  };
+  return { seconds, timed };
 }
 
-/** Every context with every number of tokens a step. */
-export async function benchModel(
-  model: MeasuredModel,
-  options: BenchOptions,
-): Promise<readonly BenchResult[]> {
-  await requireGpu(options.env);
-  const results: BenchResult[] = [];
-  for (const tokensPerStep of options.tokensPerStep) for (const context of options.contexts) {
-    const result = await benchOne(model, { context, tokensPerStep }, options);
-    results.push(result);
-    options.onResult?.(result);
-  }
-  return results;
+type Timed = ReturnType<typeof stopwatch>["timed"];
+
+/** What a setting says of compiling: limits above all. */
+export function compileOptionsOf(
+  setting: BenchSetting,
+): Pick<OpenOptions, "attention" | "tuned" | "maxTokens"> & { readonly maxContext: number } {
+  const { tokensPerStep, promptChunk, attention, tuned } = setting;
+  const maxTokens = tokensPerStep > 1 ? tokensPerStep : promptChunk;
+  return {
+    maxContext: contextNeeded(setting), tuned, ...(maxTokens === null ? {} : { maxTokens }),
+    ...(attention === null ? {} : { attention }),
+  };
 }
 
 async function openFor(
   model: MeasuredModel,
-  { context, tokensPerStep }: Setting,
-  options: BenchOptions,
+  setting: BenchSetting,
+  { env, onProgress, open: given }: BenchOptions,
 ): Promise<Opened> {
-  const maxContext = contextNeeded(context, options.tokens, tokensPerStep);
-  const limits = { maxContext, ...(tokensPerStep === 1 ? {} : { maxTokens: tokensPerStep }) };
-  const { env, onProgress, seed } = options;
-  return open(model.source(limits), {
-    ...options.open, ...limits, device: "cuda", measure: true, randomSeed: seed, env,
+  const compiling = compileOptionsOf(setting);
+  return open(model.source(compiling), {
+    ...given, ...compiling, device: "cuda", measure: true, randomSeed: setting.seed, env,
     ...(onProgress === undefined ? {} : { onProgress }),
   });
 }
 
+type Times = Pick<BenchResult, "ms" | "late" | "byPosition" | "eventMs" | "firstTokenMs" | "reruns"
+  | "rerunsEqual" | "long" | "promptStep">;
+
 interface Ours {
-  readonly times: Omit<DecodeTimes, "eventMs" | "promptStepMs"> &
-    Partial<Pick<DecodeTimes, "eventMs" | "promptStepMs">>;
+  readonly times: Times;
   readonly probe: number;
   readonly known: number;
-  readonly promptChunk: number;
+  /** What the gate holds to transformers, or why there is nothing. */
   readonly run: BesideRequest["run"];
 }
 
 async function ours(
   model: MeasuredModel,
-  setting: Setting,
+  setting: BenchSetting,
   options: BenchOptions,
+  timed: Timed,
 ): Promise<Ours> {
-  const { context, tokensPerStep } = setting;
-  const { tokens, reruns, onStage, onProgress, readContext = false } = options;
-  onStage?.(`${model.title}: compiling and loading`);
-  const opened = await openFor(model, setting, options);
+  const opened = await timed("open", "compiling and loading", () => openFor(model, setting, options));
   try {
     const { session, compiled } = opened;
-    const promptChunk = compiled.plan.program.limits.maxTokens;
-    onStage?.(`${model.title}: read bandwidth`);
-    const probe = await session.readBandwidth();
-    const known = compiled.plan.machine.readBytesPerSecond;
-    onStage?.(`${model.title}: ${reruns} launches at context ${context}`);
-    if (tokensPerStep > 1) {
-      const times = await measurePromptSteps(session, context, tokensPerStep, reruns);
-      return { times, probe, known, promptChunk, run: null };
-    }
-    const onRun = (done: number) => onProgress?.({ stage: "generate", done, total: reruns });
-    const asked = { context, tokens, reruns, promptChunk, readContext, onRun };
-    const times = await measureDecode(session, asked);
-    if (!times.read || !options.wantsTorch) return { times, probe, known, promptChunk, run: null };
-    const { prompt, launched } = await withLogits(session, context, tokens, readContext);
-    const { logits } = launched.summary;
-    return { times, probe, known, promptChunk, run: { prompt, tokens: launched.tokens, logits } };
+    const { plan } = compiled;
+    const probe = await timed("probe", "read bandwidth", () => session.readBandwidth());
+    const promptChunk = plan.program.limits.maxTokens;
+    const measure = setting.tokensPerStep > 1 ? steps : decode;
+    const times = await measure(session, setting, promptChunk, options, timed);
+    const run = await logits(session, setting, promptChunk, timed);
+    return { times, probe, known: plan.machine.readBytesPerSecond, run };
   } finally {
     await opened.close();
   }
 }
 
-async function benchOne(
-  model: MeasuredModel,
-  setting: Setting,
-  options: BenchOptions,
-): Promise<BenchResult> {
-  const { context, tokensPerStep } = setting;
-  const { times, probe, known, promptChunk, run } = await ours(model, setting, options);
-  const { weights, cache } = tokenBytes(model.config, context);
-  const limit = limitOf(known, probe);
-  // The GPU is ours no more: PyTorch needs its memory.
-  const { env, seed, wantsTorch, onStage } = options;
-  const { config, checkpoint } = { config: model.json, checkpoint: model.checkpoint };
-  const many = notMeasured("only steps of one token have a counterpart");
-  const beside = tokensPerStep > 1
-    ? { torch: many, fidelity: many }
-    : await measureBeside(
-      {
-        config, checkpoint, seed, context, wantsTorch, run,
-        ...(onStage === undefined
-          ? {}
-          : { onStage: (what: string) => onStage(`${model.title}: ${what}`) }),
-      },
-      env,
-    );
-  const { promptStepMs = null, eventMs = null } = times;
-  return {
-    model: model.title, context, tokensPerStep, weightBytes: weights, cacheBytes: cache,
-    limitBytesPerSecond: limit, probeBytesPerSecond: probe,
-    floorMs: ((weights + cache) / limit) * 1000,
-    ms: times.ms, eventMs, firstTokenMs: times.firstTokenMs,
-    promptStep: promptStepMs === null ? null : { tokens: promptChunk, ms: promptStepMs },
-    reruns: times.reruns, rerunsEqual: times.rerunsEqual, ...beside,
-  };
+async function decode(
+  session: Session,
+  setting: BenchSetting,
+  promptChunk: number,
+  { onProgress }: BenchOptions,
+  timed: Timed,
+): Promise<Times> {
+  const { context, reruns, longTokens } = setting;
+  const onRun = (done: number) => onProgress?.({ stage: "generate", done, total: reruns });
+  const { promptStepMs, ...times } = await timed("launches", `${reruns} launches at context ${context}`,
+    () => measureDecode(session, { ...setting, promptChunk, onRun }));
+  const long = longTokens === 0
+    ? null
+    : await timed("long", `one launch of ${longTokens} tokens`,
+      () => measureLong(session, { ...setting, tokens: longTokens, promptChunk }));
+  const promptStep = promptStepMs === null ? null : { tokens: promptChunk, ms: promptStepMs };
+  return { ...times, long, promptStep };
+}
+
+async function steps(
+  session: Session,
+  { context, tokensPerStep, reruns }: BenchSetting,
+  _promptChunk: number,
+  _options: BenchOptions,
+  timed: Timed,
+): Promise<Times> {
+  const what = `${reruns} launches of steps of ${tokensPerStep} tokens`;
+  const times = await timed("launches", what,
+    () => measurePromptSteps(session, context, tokensPerStep, reruns));
+  return { ...times, eventMs: null, promptStep: null };
+}
+
+/**
+ * A launch whose every logit is held to transformers. Steps of many tokens read a prompt there, and what
+ * they left in the cache shows in each token that is decoded behind it.
+ */
+async function logits(
+  session: Session,
+  setting: BenchSetting,
+  promptChunk: number,
+  timed: Timed,
+): Promise<BesideRequest["run"]> {
+  const { wantsFidelity, tokensPerStep, reads } = setting;
+  if (!wantsFidelity) return notMeasured("not asked for");
+  const many = tokensPerStep > 1;
+  if (!many && reads === "random") {
+    return notMeasured("the cache's rows are random, so no prompt leads to these logits");
+  }
+  const asked = many
+    ? { ...setting, context: promptTokensOf(tokensPerStep), reads: "each" as const }
+    : setting;
+  const { prompt, launched } = await timed("logits", "logits of every token",
+    () => withLogits(session, { ...asked, promptChunk }));
+  return { prompt, tokens: launched.tokens, logits: launched.summary.logits };
+}
+
+/** Measures one setting. @throws MpkError for what cannot be opened or launched. */
+export async function benchOne(setting: BenchSetting, options: BenchOptions): Promise<BenchResult> {
+  await requireGpu(options.env);
+  const model = measuredModel(setting.model);
+  const { context, tokensPerStep, seed, wantsTorch, wantsFidelity } = setting;
+  const { seconds, timed } = stopwatch(model.title, options.onStage);
+  // Python starts now: it has imported all it needs when the GPU is its own.
+  const beside = besideOf({ wantsTorch, wantsFidelity }, options.env);
+  try {
+    const { times, probe, known, run } = await ours(model, setting, options, timed);
+    const { weights, cache } = tokenBytes(model.config, context);
+    const limit = limitOf(known, probe);
+    const { config, checkpoint } = { config: model.json, checkpoint: model.checkpoint };
+    const found: Beside = await timed("beside", "PyTorch and transformers on the same weights",
+      () => beside.measure({ config, checkpoint, seed, context, tokensPerStep, run }));
+    return {
+      model: model.title, context, tokensPerStep, weightBytes: weights, cacheBytes: cache,
+      limitBytesPerSecond: limit, probeBytesPerSecond: probe,
+      floorMs: ((weights + cache) / limit) * 1000, ...times, torch: found.torch,
+      fidelity: found.fidelity, seconds: { ...seconds, ...found.seconds },
+    };
+  } finally {
+    beside.close();
+  }
 }

@@ -1,37 +1,32 @@
 /** @file Times decoding in a session: steps by the GPU's clock, reruns compared token by token. */
 import { runtimeError, type GenerateRequest, type Session, type Summary } from "@mpk/runtime";
-import { spreadOfTimes, stepMillis, type Spread } from "./statistics.ts";
+import type { LongRun } from "./result.ts";
+import { settingOf, type BenchSetting } from "./setting.ts";
+import {
+  lateness, medianByPosition, spreadOfTimes, stepMillis, type Spread, type StepMillis,
+} from "./statistics.ts";
 
-export interface DecodeRequest {
-  /** Tokens before the first measured one. */
-  readonly context: number;
-  /** Measured tokens of one launch. */
-  readonly tokens: number;
-  readonly reruns: number;
+export interface DecodeRequest extends Pick<BenchSetting, "context" | "tokens" | "reruns" | "reads"> {
   /** The kernel's own: prompt tokens that one step takes. */
   readonly promptChunk: number;
-  /** Read the context as a prompt, however long it is. */
-  readonly readContext?: boolean;
   readonly onRun?: (done: number) => void;
 }
 
 export interface DecodeTimes {
   readonly ms: Spread;
+  readonly late: Spread;
+  readonly byPosition: readonly number[];
   readonly eventMs: number | null;
   readonly firstTokenMs: number;
   readonly promptStepMs: number | null;
   readonly reruns: number;
   readonly rerunsEqual: number;
-  /** Whether the context is a prompt that was read: then logits mean something. */
-  readonly read: boolean;
 }
 
 /** Ids that are spread over the vocabulary, the same every time. */
 export const promptOf = (length: number, vocab: number): readonly number[] =>
   Array.from({ length }, (_, i) => (i * 7919 + 13) % vocab);
 
-/** A longer context than this is not read: the cache's rows are made at random. */
-const longestRead = 512;
 /** Prompt tokens that are read behind random rows. */
 const shortPrompt = 8;
 const cacheSeed = 2n;
@@ -40,6 +35,8 @@ interface Launched {
   readonly tokens: readonly number[];
   readonly summary: Summary;
 }
+
+type Asked = Pick<GenerateRequest, "promptIds" | "startPosition">;
 
 async function launch(session: Session, request: GenerateRequest): Promise<Launched> {
   const generation = session.generate({ ...request, eosIds: [], stamps: true });
@@ -53,65 +50,109 @@ async function launch(session: Session, request: GenerateRequest): Promise<Launc
   );
 }
 
-/** What is asked of each launch, at a context. */
-export function requestFor(
-  session: Session,
-  context: number,
-  readContext = false,
-): Pick<GenerateRequest, "promptIds" | "startPosition"> & { readonly read: boolean } {
-  const read = readContext || context <= longestRead;
-  const length = read ? Math.max(1, context) : shortPrompt;
-  const promptIds = promptOf(length, session.limits.vocab);
-  return { promptIds, startPosition: read ? 0 : context - length, read };
+/** What is asked of each launch at a context that is read where it is short, else made at random. */
+export function requestFor(session: Session, context: number): Asked & { readonly read: boolean } {
+  const { reads } = settingOf({ model: "", context });
+  const { first } = requestsFor(session, { context, reads, promptChunk: 1 });
+  return { ...first, read: reads !== "random" };
 }
 
-/** One launch with the logits of every token. */
+/** What the first launch is asked for, and what those after it are. */
+export function requestsFor(
+  session: Session,
+  { context, reads, promptChunk }: Pick<DecodeRequest, "context" | "reads" | "promptChunk">,
+): { readonly first: Asked; readonly others: Asked } {
+  const { vocab } = session.limits;
+  if (reads === "random") {
+    const asked = { promptIds: promptOf(shortPrompt, vocab), startPosition: context - shortPrompt };
+    return { first: asked, others: asked };
+  }
+  const promptIds = promptOf(Math.max(1, context), vocab);
+  const first = { promptIds, startPosition: 0 };
+  // The prompt's last two steps again, on rows that the first launch left behind: one is timed.
+  const startPosition = Math.max(0, Math.ceil(promptIds.length / promptChunk) - 2) * promptChunk;
+  const behind = { promptIds: promptIds.slice(startPosition), startPosition };
+  return { first, others: reads === "each" ? first : behind };
+}
+
+/** The rows that a launch starts behind, where it reads none. */
+export async function prepareCache(session: Session, reads: BenchSetting["reads"]): Promise<void> {
+  if (reads === "random") await session.fillCache(cacheSeed);
+}
+
+/**
+ * One launch with the logits of every token. With `reads: "once"`, after `measureDecode`, which read
+ * the context.
+ */
 export async function withLogits(
   session: Session,
-  context: number,
-  tokens: number,
-  readContext = false,
+  request: Pick<DecodeRequest, "context" | "tokens" | "reads" | "promptChunk">,
 ): Promise<{ readonly prompt: readonly number[]; readonly launched: Launched }> {
-  const { promptIds } = requestFor(session, context, readContext);
-  const launched = await launch(session, { promptIds, maxTokens: tokens, logits: "all" });
-  return { prompt: promptIds, launched };
+  const { first, others } = requestsFor(session, request);
+  const launched = await launch(session, { ...others, maxTokens: request.tokens, logits: "all" });
+  return { prompt: first.promptIds, launched };
+}
+
+/** A launch's step times. @throws MpkError where it kept none. */
+function timesOf(session: Session, { promptIds }: Asked, launched: Launched, chunk: number): StepMillis {
+  const { tokens, summary } = launched;
+  const times = stepMillis({ ...summary, promptSteps: Math.ceil(promptIds.length / chunk) });
+  if (times.tokens.length === tokens.length - 1) return times;
+  throw noTimes(session, times.tokens.length, tokens.length - 1);
 }
 
 /** Times one-token steps. @throws MpkError where a launch fails or keeps no times. */
 export async function measureDecode(
   session: Session,
-  { context, tokens, reruns, promptChunk, readContext, onRun }: DecodeRequest,
+  request: DecodeRequest,
 ): Promise<DecodeTimes> {
-  const { read, ...asked } = requestFor(session, context, readContext);
-  if (!read) await session.fillCache(cacheSeed);
-  const promptSteps = Math.ceil(asked.promptIds.length / promptChunk);
-  const steps: number[] = [];
-  const events: number[] = [];
-  const firsts: number[] = [];
-  const prompts: number[] = [];
+  const { tokens, reruns, promptChunk, reads, onRun } = request;
+  const { first, others } = requestsFor(session, request);
+  await prepareCache(session, reads);
+  const launches: StepMillis[] = [];
+  let read: StepMillis | null = null;
   let expected: readonly number[] | undefined;
   let equal = 0;
   // One more than counts: the first launch also loads the kernel.
   for (let run = 0; run <= reruns; run++) {
     // Rows behind the context are written again by each launch, so all launches read the same.
-    const { tokens: got, summary } = await launch(session, { ...asked, maxTokens: tokens });
-    expected ??= got;
+    const asked = run === 0 ? first : others;
+    const launched = await launch(session, { ...asked, maxTokens: tokens });
+    expected ??= launched.tokens;
     onRun?.(run);
-    if (run === 0) continue;
-    if (got.every((id, i) => id === expected?.[i])) equal++;
-    const times = stepMillis({ ...summary, promptSteps });
-    if (times.tokens.length !== tokens - 1) throw noTimes(session, times.tokens.length, tokens - 1);
-    steps.push(...times.tokens);
-    prompts.push(...times.prompt);
-    firsts.push(times.firstToken);
-    if (times.byEvents !== null) events.push(times.byEvents);
+    const times = timesOf(session, asked, launched, promptChunk);
+    if (run === 0) {
+      if (reads === "once") read = times;
+      continue;
+    }
+    if (launched.tokens.every((id, i) => id === expected?.[i])) equal++;
+    launches.push(times);
   }
+  const steps = launches.map((times) => times.tokens);
+  const withPrompt = read === null ? launches : [read];
+  const prompts = withPrompt.flatMap(({ prompt }) => prompt);
+  const events = launches.flatMap(({ byEvents }) => (byEvents === null ? [] : [byEvents]));
   return {
-    ms: spreadOfTimes(steps),
+    ms: spreadOfTimes(steps.flat()), late: lateness(steps), byPosition: medianByPosition(steps),
     eventMs: events.length === 0 ? null : spreadOfTimes(events).p50,
-    firstTokenMs: spreadOfTimes(firsts).p50,
+    firstTokenMs: spreadOfTimes(withPrompt.map(({ firstToken }) => firstToken)).p50,
     promptStepMs: prompts.length === 0 ? null : spreadOfTimes(prompts).p50,
-    reruns, rerunsEqual: equal, read,
+    reruns, rerunsEqual: equal,
+  };
+}
+
+/** One launch of `tokens` tokens behind the context: its times grow with what attention takes in. */
+export async function measureLong(
+  session: Session,
+  request: Pick<DecodeRequest, "context" | "tokens" | "reads" | "promptChunk">,
+): Promise<LongRun> {
+  const { others } = requestsFor(session, request);
+  const launched = await launch(session, { ...others, maxTokens: request.tokens });
+  const { tokens } = timesOf(session, others, launched, request.promptChunk);
+  return {
+    tokens: tokens.length, ms: spreadOfTimes(tokens),
+    firstHundredMs: spreadOfTimes(tokens.slice(0, 100)).p50,
+    lastHundredMs: spreadOfTimes(tokens.slice(-100)).p50,
   };
 }
 
@@ -130,9 +171,9 @@ export async function measurePromptSteps(
   promptChunk: number,
   reruns: number,
 ): Promise<Omit<DecodeTimes, "eventMs" | "promptStepMs">> {
-  if (context > 0) await session.fillCache(cacheSeed);
+  if (context > 0) await prepareCache(session, "random");
   const promptIds = promptOf(promptChunk * (measuredSteps + 1), session.limits.vocab);
-  const steps: number[] = [];
+  const steps: (readonly number[])[] = [];
   const firsts: number[] = [];
   let expected: number | undefined;
   let equal = 0;
@@ -146,15 +187,22 @@ export async function measurePromptSteps(
     if (times.prompt.length !== measuredSteps) {
       throw noTimes(session, times.prompt.length, measuredSteps);
     }
-    steps.push(...times.prompt);
+    steps.push(times.prompt);
     firsts.push(times.firstToken);
   }
-  const firstTokenMs = spreadOfTimes(firsts).p50;
-  return { ms: spreadOfTimes(steps), firstTokenMs, reruns, rerunsEqual: equal, read: false };
+  return {
+    ms: spreadOfTimes(steps.flat()), late: lateness(steps), byPosition: medianByPosition(steps),
+    firstTokenMs: spreadOfTimes(firsts).p50, reruns, rerunsEqual: equal,
+  };
 }
 
+/** Prompt tokens of the steps that `measurePromptSteps` times. */
+export const promptTokensOf = (promptChunk: number): number => promptChunk * (measuredSteps + 1);
+
 /** Positions that a measurement needs. */
-export const contextNeeded = (context: number, tokens: number, promptChunk: number): number =>
-  promptChunk === 1
-    ? Math.max(1, context) + tokens + 1
-    : context + promptChunk * (measuredSteps + 1) + 1;
+export function contextNeeded(setting: BenchSetting): number {
+  const { context, tokens, longTokens, tokensPerStep } = setting;
+  return tokensPerStep === 1
+    ? Math.max(1, context) + Math.max(tokens, longTokens) + 1
+    : context + promptTokensOf(tokensPerStep) + tokens + 1;
+}

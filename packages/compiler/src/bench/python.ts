@@ -1,31 +1,30 @@
-/** @file The repository's Python scripts: PyTorch beside us and the fidelity gate, if they can run. */
-import { execFile } from "node:child_process";
-import { existsSync } from "node:fs";
-import { mkdtemp, rm, writeFile } from "node:fs/promises";
+/** @file The repository's Python script: PyTorch beside us and the fidelity gate, if it can run. */
+import { execFile, spawn } from "node:child_process";
+import { existsSync, mkdtempSync, rmSync } from "node:fs";
+import { writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
 import { messageOf, type Environment } from "@mpk/runtime";
-import { notMeasured, type Fidelity, type NotMeasured, type TorchBaseline } from "./result.ts";
-import { isMeasured } from "./result.ts";
+import { isMeasured, notMeasured, type Fidelity, type NotMeasured, type TorchBaseline } from "./result.ts";
 
 /** The scripts lie in the repository, not in the package. */
 const scripts = fileURLToPath(new URL("../../../../bench/", import.meta.url));
-/** An 8B model's checkpoint is made, loaded and run in less. */
-const longestMillis = 20 * 60_000;
+/** 70 GB of weights are made and run, and a step compiled, in less. */
+const longestMillis = 6 * 60_000;
 
 export interface Python {
   readonly command: string;
   readonly folder: string;
 }
 
-/** Python with all that the scripts need, or exactly what is missing. */
+/** Python with all that the script needs, or exactly what is missing. */
 export async function findPython(
   env: Environment,
   folder = scripts,
 ): Promise<Python | NotMeasured> {
-  if (!existsSync(join(folder, "torch_baseline.py"))) {
+  if (!existsSync(join(folder, "beside.py"))) {
     return notMeasured(`${folder} is missing: the scripts come with the repository`);
   }
   const command = env["MPK_PYTHON"] ?? "python3";
@@ -44,12 +43,8 @@ async function run(
   env: Environment,
 ): Promise<string | Error> {
   try {
-    const options = { env: { ...env }, maxBuffer: 2 ** 26, timeout: longestMillis };
-    return (await promisify(execFile)(command, [...args], options)).stdout;
+    return (await promisify(execFile)(command, [...args], { env: { ...env }, timeout: 60_000 })).stdout;
   } catch (error) {
-    const stdout = error instanceof Error && "stdout" in error ? String(error.stdout) : "";
-    // A gate that fails exits with 1 and still says what it found.
-    if (/^\{/m.test(stdout)) return stdout;
     return error instanceof Error ? error : new Error(messageOf(error));
   }
 }
@@ -57,27 +52,11 @@ async function run(
 const lastLine = (text: string): string =>
   text.trim().split("\n").findLast((line) => line.trim() !== "")?.trim() ?? "no output";
 
-/** The JSON object that a script prints last. */
-async function script(
-  python: Python,
-  args: readonly string[],
-  env: Environment,
-): Promise<Record<string, unknown> | NotMeasured> {
-  const [name = "", ...rest] = args;
-  const told = await run(python.command, [join(python.folder, name), ...rest], env);
-  if (told instanceof Error) return notMeasured(`${name} failed: ${lastLine(told.message)}`);
-  const line = told.split("\n").findLast((each) => each.startsWith("{"));
-  if (line === undefined) return notMeasured(`${name} printed no result`);
-  try {
-    return JSON.parse(line) as Record<string, unknown>;
-  } catch {
-    return notMeasured(`${name} printed ${line.slice(0, 100)}`);
-  }
-}
-
 export interface Beside {
   readonly torch: TorchBaseline | NotMeasured;
   readonly fidelity: Fidelity | NotMeasured;
+  /** By part. */
+  readonly seconds: Readonly<Record<string, number>>;
 }
 
 export interface BesideRequest {
@@ -87,91 +66,139 @@ export interface BesideRequest {
   readonly checkpoint: string | null;
   readonly seed: bigint;
   readonly context: number;
-  readonly wantsTorch: boolean;
-  /** A launch of ours from an empty cache, teacher-forced there; null: there is none. */
-  readonly run: {
+  readonly tokensPerStep: number;
+  /** A launch of ours from an empty cache, teacher-forced there. */
+  readonly run: NotMeasured | {
     readonly prompt: readonly number[];
     readonly tokens: readonly number[];
     readonly logits: readonly Float32Array[];
-  } | null;
-  readonly onStage?: (what: string) => void;
+  };
 }
 
-const randomRows = notMeasured("the cache's rows are random, so no prompt leads to these logits");
-
-/** Runs what was asked for on the same weights. Never throws: what fails says why. */
-export async function measureBeside(request: BesideRequest, env: Environment): Promise<Beside> {
-  const noTorch = notMeasured("not asked for: add --baseline torch");
-  if (!request.wantsTorch) return { torch: noTorch, fidelity: noTorch };
-  const python = await findPython(env);
-  if (!isMeasured(python)) return { torch: python, fidelity: python };
-  const scratch = existsSync("/dev/shm") ? "/dev/shm" : tmpdir();
-  const folder = await mkdtemp(join(scratch, "mpk-bench-"));
-  try {
-    const checkpoint = await checkpointIn(folder, request, python, env);
-    if (typeof checkpoint !== "string") return { torch: checkpoint, fidelity: checkpoint };
-    request.onStage?.("fidelity against transformers");
-    const fidelity = await fidelityOf(folder, checkpoint, request, python, env);
-    request.onStage?.("PyTorch in one CUDA graph");
-    const torch = await torchOf(checkpoint, request.context, python, env);
-    return { torch, fidelity };
-  } finally {
-    await rm(folder, { recursive: true, force: true });
-  }
+export interface BesideProcess {
+  /** Runs what was asked for on the same weights. Never throws: what fails says why. */
+  measure(request: BesideRequest): Promise<Beside>;
+  /** Ends it, whatever it does. */
+  close(): void;
 }
 
-async function checkpointIn(
-  folder: string,
-  { checkpoint, config, seed, onStage }: BesideRequest,
-  python: Python,
+interface Wanted {
+  readonly wantsTorch: boolean;
+  readonly wantsFidelity: boolean;
+}
+
+type Answer = Readonly<Record<string, unknown>>;
+
+const unasked = notMeasured("not asked for: add --baseline torch");
+const noCounterpart = notMeasured("only steps of one token have a counterpart");
+
+/** Starts Python, which imports what it needs, and touches the GPU only when asked to measure. */
+export function besideOf(
+  { wantsTorch, wantsFidelity }: Wanted,
   env: Environment,
-): Promise<string | NotMeasured> {
-  if (checkpoint !== null) return checkpoint;
-  onStage?.("writing the same weights for PyTorch");
-  const path = join(folder, "config.json");
-  await writeFile(path, JSON.stringify(config));
-  const out = join(folder, "checkpoint");
-  const args = [join(python.folder, "make_random.py"), path, out, "--seed", `${seed}`];
-  const told = await run(python.command, args, env);
-  if (!(told instanceof Error)) return out;
-  return notMeasured(`make_random.py failed: ${lastLine(told.message)}`);
+  folder = scripts,
+): BesideProcess {
+  const spawned = wantsTorch || wantsFidelity
+    ? findPython(env, folder).then((python) => (isMeasured(python) ? start(python, env) : python))
+    : Promise.resolve(unasked);
+  return {
+    async measure({ config, checkpoint, seed, context, tokensPerStep, run: ours }) {
+      const child = await spawned;
+      if (!isMeasured(child)) return { torch: child, fidelity: child, seconds: {} };
+      const times = wantsTorch && tokensPerStep === 1;
+      const noTorch = wantsTorch ? noCounterpart : unasked;
+      const held = wantsFidelity && isMeasured(ours) ? await writeRun(child.scratch, ours) : null;
+      const without = isMeasured(ours) ? unasked : ours;
+      if (!times && held === null) return { torch: noTorch, fidelity: without, seconds: {} };
+      const { scratch } = child;
+      const line = { config, checkpoint, seed: `${seed}`, context, torch: times, run: held, scratch };
+      const answer = await child.ask(JSON.stringify(line));
+      return {
+        torch: times ? torchFrom(answer) : noTorch,
+        fidelity: held === null ? without : fidelityFrom(answer),
+        seconds: secondsFrom(answer),
+      };
+    },
+    close: () => void spawned.then((child) => (isMeasured(child) ? child.close() : undefined)),
+  };
 }
 
-async function fidelityOf(
-  folder: string,
-  checkpoint: string,
-  { run: ours }: BesideRequest,
-  python: Python,
-  env: Environment,
-): Promise<Fidelity | NotMeasured> {
-  if (ours === null) return randomRows;
-  const prefix = join(folder, "run");
-  const rows = ours.logits.map((row) => Buffer.from(row.buffer, row.byteOffset, row.byteLength));
-  await writeFile(`${prefix}.f32`, Buffer.concat(rows));
-  await writeFile(`${prefix}.json`, JSON.stringify({ prompt: ours.prompt, tokens: ours.tokens }));
-  const args = ["fidelity.py", checkpoint, `${prefix}.json`, `${prefix}.f32`];
-  const found = await script(python, args, env);
-  if ("notMeasured" in found) return notMeasured(String(found["notMeasured"]));
-  const { ratio, wrong, mustAgree, passed } = found;
+function start(python: Python, env: Environment) {
+  const scratch = mkdtempSync(join(existsSync("/dev/shm") ? "/dev/shm" : tmpdir(), "mpk-bench-"));
+  const child = spawn(python.command, [join(python.folder, "beside.py")], { env: { ...env } });
+  const [out, err]: [string[], string[]] = [[], []];
+  child.stdout.on("data", (text) => void out.push(String(text)));
+  child.stderr.on("data", (text) => void err.push(String(text)));
+  // It may be gone when it is written to: its exit tells why.
+  child.stdin.on("error", () => undefined);
+  const ended = new Promise<Answer>((resolve) => {
+    child.on("error", (error) => resolve(notMeasured(messageOf(error)) as unknown as Answer));
+    child.on("close", (code, signal) => resolve(
+      answerFrom(out.join(""), signal === null ? lastLine(err.join("")) : `ended by ${signal}`, code)));
+  });
+  return {
+    scratch,
+    ask(line: string): Promise<Answer> {
+      const timer = setTimeout(() => child.kill("SIGKILL"), longestMillis);
+      child.stdin.end(`${line}\n`);
+      return ended.finally(() => clearTimeout(timer));
+    },
+    close() {
+      child.kill("SIGKILL");
+      rmSync(scratch, { recursive: true, force: true });
+    },
+  };
+}
+
+/** All that the script told, each line an object with parts of the answer; what is missing says why. */
+function answerFrom(stdout: string, why: string, code: number | null): Answer {
+  const told = stdout.split("\n").flatMap((line) => {
+    try {
+      return line.startsWith("{") ? [JSON.parse(line) as Answer] : [];
+    } catch {
+      return [];
+    }
+  });
+  const failed = code === 0 ? {} : { failed: `beside.py failed: ${why}` };
+  return Object.assign({}, failed, ...told) as Answer;
+}
+
+const missing = (part: unknown, { failed }: Answer): NotMeasured =>
+  notMeasured([part, failed].find((each) => typeof each === "string") ?? "beside.py printed no result");
+
+const isRecord = (value: unknown): value is Readonly<Record<string, unknown>> =>
+  typeof value === "object" && value !== null;
+
+function torchFrom(answer: Answer): TorchBaseline | NotMeasured {
+  const { torch } = answer;
+  if (!isRecord(torch) || typeof torch["msPerToken"] !== "number") return missing(torch, answer);
+  return { msPerToken: torch["msPerToken"], torch: String(torch["torch"]) };
+}
+
+function fidelityFrom(answer: Answer): Fidelity | NotMeasured {
+  const { fidelity } = answer;
+  if (!isRecord(fidelity)) return missing(fidelity, answer);
+  const { ratio, wrong, mustAgree, passed } = fidelity;
   const good = [ratio, wrong, mustAgree].every((value) => typeof value === "number");
-  if (!good) return notMeasured("fidelity.py printed no ratio");
+  if (!good) return notMeasured("beside.py printed no ratio");
   return {
     ratio: Number(ratio), wrong: Number(wrong), mustAgree: Number(mustAgree),
     passed: passed === true,
   };
 }
 
-async function torchOf(
-  checkpoint: string,
-  context: number,
-  python: Python,
-  env: Environment,
-): Promise<TorchBaseline | NotMeasured> {
-  const slots = `${Math.ceil((context + 256) / 64) * 64}`;
-  const args = ["torch_baseline.py", checkpoint, "--context", `${context}`, "--slots", slots];
-  const found = await script(python, args, env);
-  if ("notMeasured" in found) return notMeasured(String(found["notMeasured"]));
-  const { msPerToken, torch } = found;
-  if (typeof msPerToken !== "number") return notMeasured("torch_baseline.py printed no time");
-  return { msPerToken, torch: String(torch) };
+function secondsFrom({ seconds }: Answer): Record<string, number> {
+  if (!isRecord(seconds)) return {};
+  return Object.fromEntries(Object.entries(seconds).flatMap(([part, value]) =>
+    typeof value === "number" ? [[`torch ${part}`, value]] : []));
+}
+
+async function writeRun(
+  folder: string,
+  { prompt, tokens, logits }: Extract<BesideRequest["run"], { tokens: unknown }>,
+): Promise<object> {
+  const path = join(folder, "logits.f32");
+  await writeFile(path, Buffer.concat(
+    logits.map((row) => Buffer.from(row.buffer, row.byteOffset, row.byteLength))));
+  return { prompt, tokens, logits: path };
 }

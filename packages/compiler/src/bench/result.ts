@@ -29,8 +29,30 @@ export interface TorchBaseline {
   readonly torch: string;
 }
 
+/** Where and of what a result is. */
+export interface Origin {
+  /** GPU by name, its SMs, and the driver. */
+  readonly machine: string;
+  /** Which GPU of its kind: its own number. */
+  readonly gpu: string | null;
+  /** Of the repository, where known. */
+  readonly commit: string | null;
+  /** Hash of the sources that ran: tells changes apart that no commit has. */
+  readonly sources: string | null;
+}
+
+/** A setting that could not be measured. */
+export interface Failure {
+  readonly model: string;
+  readonly setting: string;
+  readonly error: string;
+}
+
 /** A model at one context and one number of tokens a step. */
 export interface BenchResult {
+  /** As asked for: see `settingText`. */
+  readonly setting?: string;
+  readonly origin?: Origin;
   /** As people write it. */
   readonly model: string;
   /** Tokens before the first measured one. */
@@ -46,6 +68,12 @@ export interface BenchResult {
   /** Of a step. Where a value is null, the run did not keep it. */
   readonly ms: { readonly [K in keyof Spread]: Spread[K] | null } & { readonly p50: number };
   readonly eventMs: number | null;
+  /** Over its own position's median over launches: lateness without what the position costs. */
+  readonly late?: Spread;
+  /** Medians over launches, by position from the first measured one. */
+  readonly byPosition?: readonly number[];
+  /** One launch of so many tokens, its first hundred's median and its last's. */
+  readonly long?: LongRun | null;
   readonly firstTokenMs: number | null;
   readonly promptStep: { readonly tokens: number; readonly ms: number } | null;
   readonly reruns: number;
@@ -53,6 +81,15 @@ export interface BenchResult {
   readonly rerunsEqual: number;
   readonly fidelity: Fidelity | NotMeasured;
   readonly torch: TorchBaseline | NotMeasured;
+  /** What the measurement itself took, by part. */
+  readonly seconds?: Readonly<Record<string, number>>;
+}
+
+export interface LongRun {
+  readonly tokens: number;
+  readonly ms: Spread;
+  readonly firstHundredMs: number;
+  readonly lastHundredMs: number;
 }
 
 export interface BenchFile {
@@ -63,6 +100,8 @@ export interface BenchFile {
   readonly commit: string | null;
   readonly command: string;
   readonly results: readonly BenchResult[];
+  /** What was asked for too and gave none. */
+  readonly failures?: readonly Failure[];
 }
 
 /** The limit of a device: the best known of its kind or what it just read, whichever is more. */
@@ -89,7 +128,11 @@ const needed = {
  * Parses a results file as untrusted input.
  * @throws MpkError (input) naming file and field.
  */
-export function readBenchFile(path: string, text: string): BenchFile {
+export function readBenchFile(
+  path: string,
+  text: string,
+  { mayBeEmpty = false }: { readonly mayBeEmpty?: boolean } = {},
+): BenchFile {
   const fail = (what: string): never => {
     throw inputError(`${path}: ${what}`, "give a file that `mpk bench --out` wrote");
   };
@@ -97,7 +140,7 @@ export function readBenchFile(path: string, text: string): BenchFile {
   if (!isRecord(parsed) || parsed["format"] !== "mpk-bench") return fail("is no benchmark result");
   if (parsed["version"] !== 1) return fail(`has version ${String(parsed["version"])}, expected 1`);
   const { results } = parsed;
-  if (!Array.isArray(results) || results.length === 0) return fail("holds no results");
+  if (!Array.isArray(results) || (results.length === 0 && !mayBeEmpty)) return fail("holds no results");
   results.forEach((result: unknown, i) => {
     if (!isRecord(result)) return fail(`results[${i}] is no object`);
     for (const [type, fields] of Object.entries(needed)) for (const field of fields) {

@@ -29,6 +29,26 @@ export function spreadOfTimes(times: readonly number[]): Spread {
   };
 }
 
+/**
+ * Medians by position over launches, each a list of step times: what a step costs there. Attention takes
+ * in one key more with each, so a launch's times grow without any being late.
+ * @throws RangeError for no launches, or such of different lengths.
+ */
+export function medianByPosition(launches: readonly (readonly number[])[]): readonly number[] {
+  const length = launches[0]?.length ?? 0;
+  if (launches.some((times) => times.length !== length)) {
+    throw new RangeError("launches of different lengths");
+  }
+  return Array.from({ length }, (_, at) =>
+    quantile(launches.map((times) => times[at] ?? 0).toSorted((a, b) => a - b), 0.5));
+}
+
+/** Each step over the median of its position: what is late, whatever the position costs. */
+export function lateness(launches: readonly (readonly number[])[]): Spread {
+  const medians = medianByPosition(launches);
+  return spreadOfTimes(launches.flatMap((times) => times.map((ms, at) => ms / (medians[at] ?? ms))));
+}
+
 /** One launch: its clock stamps at the end of each step, and its own length by events. */
 export interface LaunchTimes {
   readonly stampNanos: readonly bigint[];

@@ -34,6 +34,7 @@ export function resultText(result: BenchResult): string {
     `${model}, context ${count(context)}\n` +
     `  per ${per}: p50 ${ms(p50)} ms, p99 ${ms(p99)}${gone}, worst ${ms(worst)}` +
     ` of ${steps === null ? "?" : count(steps)}; by events ${ms(result.eventMs)}\n` +
+    lateText(result) + longText(result) +
     `  speed          ${tokensPerSecond.toFixed(1)} tokens/s\n` +
     `  of the limit   ${percent(shareOfLimit(result))}: floor ${ms(floorMs)} ms ` +
     `(${count(result.weightBytes)} bytes of weights, ${count(result.cacheBytes)} of cache, ` +
@@ -41,8 +42,37 @@ export function resultText(result: BenchResult): string {
     `  first token    ${ms(result.firstTokenMs)} ms after the launch\n${prompt}` +
     `  reruns         ${rerunsEqual} of ${reruns} equal\n` +
     `  fidelity       ${fidelityText(result)}${why(result.fidelity)}\n` +
-    `  PyTorch        ${torchText(result)}${isMeasured(result.torch) ? " ms" : why(result.torch)}\n`
+    `  PyTorch        ${torchText(result)}${isMeasured(result.torch) ? " ms" : why(result.torch)}\n` +
+    secondsText(result)
   );
+}
+
+/** What positions cost, and what is late beside that. */
+function lateText({ late, byPosition = [] }: BenchResult): string {
+  if (late === undefined || byPosition.length === 0) return "";
+  const quarters = [0, 1, 2, 3, 4].map((i) => Math.round((i * (byPosition.length - 1)) / 4));
+  const times = quarters.map((at) => ms(byPosition[at] ?? 0)).join(", ");
+  return (
+    `  by position    ${times} ms from the first step to the last; ` +
+    `beside that p99 ${late.p99.toFixed(3)} × its position's median, ` +
+    `worst ${late.worst.toFixed(3)}\n`
+  );
+}
+
+function longText({ long }: BenchResult): string {
+  if (long === undefined || long === null) return "";
+  const { p50, p99, worst } = long.ms;
+  return (
+    `  in one launch  ${count(long.tokens)} tokens: p50 ${ms(p50)} ms, p99 ${ms(p99)}, ` +
+    `worst ${ms(worst)}; first hundred ${ms(long.firstHundredMs)}, ` +
+    `last hundred ${ms(long.lastHundredMs)}\n`
+  );
+}
+
+function secondsText({ seconds }: BenchResult): string {
+  if (seconds === undefined) return "";
+  const parts = Object.entries(seconds).map(([part, value]) => `${part} ${value.toFixed(1)}`);
+  return `  this took      ${parts.join(", ")} s\n`;
 }
 
 const why = (value: object): string =>

@@ -1,19 +1,13 @@
 /** @file Benchmarks: statistics by law, measuring against a GPU that keeps known times. */
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
 import { knownShapes, readConfig, tokenBytes } from "@mpk/models";
 import fc from "fast-check";
-import { afterAll, describe, expect, test } from "vitest";
+import { describe, expect, test } from "vitest";
 import {
-  chartOf, findPython, isMeasured, limitOf, markdownTable, measureBeside, measureDecode,
+  chartOf, lateness, limitOf, markdownTable, measureDecode, measureLong, medianByPosition,
   measurePromptSteps, measuredModel, notMeasured, quantile, readBenchFile, replacePart, resultText,
   spreadOfTimes, stepMillis, type BenchFile, type BenchResult,
 } from "../../src/bench/index.ts";
 import { fakeGpu } from "./fake.ts";
-
-const dir = mkdtempSync(join(tmpdir(), "mpk-bench-test-"));
-afterAll(() => rmSync(dir, { recursive: true, force: true }));
 
 const result: BenchResult = {
   model: "Some <model>", context: 64, tokensPerStep: 1, weightBytes: 2e9, cacheBytes: 1e6,
@@ -66,6 +60,22 @@ describe("statistics", () => {
   });
 });
 
+test("lateness is a step over the others at its position, whatever the position costs", () => {
+  const costs = fc.array(fc.double({ min: 0.1, max: 10, noNaN: true }), { minLength: 1, maxLength: 20 });
+  fc.assert(
+    fc.property(costs, fc.integer({ min: 3, max: 9 }), fc.nat(), (positions, runs, at) => {
+      const launches = Array.from({ length: runs }, () => [...positions]);
+      expect(lateness(launches)).toMatchObject({ p50: 1, worst: 1, fastest: 1 });
+      expect(medianByPosition(launches)).toEqual(positions);
+      const slow = at % positions.length;
+      launches[0]![slow]! *= 2;
+      expect(lateness(launches).worst).toBeCloseTo(2, 9);
+      expect(medianByPosition(launches)).toEqual(positions);
+    }),
+  );
+  expect(() => medianByPosition([[1], [1, 2]])).toThrow(RangeError);
+});
+
 describe("measuring", () => {
   test("one-token steps of all launches but the first count", async () => {
     // 8 prompt steps of 2 ms, then tokens of 1 ms, a tenth slower every tenth; the first run cold.
@@ -73,11 +83,16 @@ describe("measuring", () => {
       stepNanos: (run, step) => (run === 0 ? 9e6 : step < 8 ? 2e6 : step % 10 === 0 ? 1.1e6 : 1e6),
       launchNanos: 50_000,
     });
-    const found = await measureDecode(session, { context: 64, tokens: 101, reruns: 5, promptChunk: 8 });
+    const found = await measureDecode(session, {
+      context: 64, tokens: 101, reruns: 5, promptChunk: 8, reads: "each",
+    });
     expect(found).toMatchObject({
       ms: { p50: 1, p99: 1.1, worst: 1.1, fastest: 1, count: 500 },
-      promptStepMs: 2, reruns: 5, rerunsEqual: 5, read: true,
+      // The tenth steps are slow in every launch: that is their position, they are not late.
+      late: { p50: 1, p99: 1, worst: 1 }, promptStepMs: 2, reruns: 5, rerunsEqual: 5,
     });
+    expect(found.byPosition).toHaveLength(100);
+    expect(found.byPosition.filter((ms) => ms === 1.1)).toHaveLength(10);
     expect(found.firstTokenMs).toBeCloseTo(16.05, 9);
     expect(found.eventMs).toBeCloseTo(1.0105, 9);
     expect(launches).toHaveLength(6);
@@ -90,18 +105,42 @@ describe("measuring", () => {
     const { session, launches, cacheFills } = fakeGpu({
       stepNanos: () => 1e6, token: (run, i) => (run === 3 && i === 7 ? 1 : i),
     });
-    const asked = { context: 4096, tokens: 20, reruns: 4, promptChunk: 8 };
-    expect(await measureDecode(session, asked)).toMatchObject({
-      reruns: 4, rerunsEqual: 3, read: false,
-    });
+    const asked = { context: 4096, tokens: 20, reruns: 4, promptChunk: 8, reads: "random" } as const;
+    expect(await measureDecode(session, asked)).toMatchObject({ reruns: 4, rerunsEqual: 3 });
     expect(launches[0]).toMatchObject({ startPosition: 4088 });
     expect(launches[0]?.promptIds).toHaveLength(8);
     expect(cacheFills()).toBe(1);
-    const read = await measureDecode(session, { ...asked, readContext: true });
-    expect(read).toMatchObject({ read: true });
+    const read = await measureDecode(session, { ...asked, reads: "each" });
     // 512 prompt steps of 1 ms.
     expect(read.firstTokenMs).toBeCloseTo(512, 9);
     expect(cacheFills()).toBe(1);
+    expect(launches.at(-1)?.promptIds).toHaveLength(4096);
+  });
+
+  test("a context that is read once is there for all launches, with its last two prompt steps", async () => {
+    const { session, launches, cacheFills } = fakeGpu({
+      stepNanos: (run, step) => (run === 0 ? 2e6 : step === 0 ? 5e6 : 1e6),
+    });
+    const asked = { context: 4093, tokens: 20, reruns: 3, promptChunk: 8, reads: "once" } as const;
+    const found = await measureDecode(session, asked);
+    expect(found).toMatchObject({ ms: { p50: 1, count: 57 }, promptStepMs: 2, rerunsEqual: 3 });
+    expect(found.firstTokenMs).toBeCloseTo(512 * 2, 9);
+    const [first, ...others] = launches;
+    expect(first?.promptIds).toHaveLength(4093);
+    for (const { promptIds, startPosition } of others) {
+      expect(startPosition).toBe(4080);
+      expect(promptIds).toEqual(first?.promptIds.slice(4080));
+    }
+    expect(cacheFills()).toBe(0);
+  });
+
+  test("one long launch shows what the context costs", async () => {
+    const { session, launches } = fakeGpu({ stepNanos: (_, step) => 1e6 + 100 * step });
+    const asked = { context: 64, tokens: 1000, promptChunk: 8, reads: "each" } as const;
+    const long = await measureLong(session, asked);
+    expect(long).toMatchObject({ tokens: 999, ms: { count: 999 } });
+    expect(long.lastHundredMs - long.firstHundredMs).toBeCloseTo(0.0899, 4);
+    expect(launches[0]).toMatchObject({ maxTokens: 1000 });
   });
 
   test("steps of several tokens are those of a prompt", async () => {
@@ -118,7 +157,7 @@ describe("measuring", () => {
       generate: (request: Parameters<typeof session.generate>[0]) =>
         session.generate({ ...request, stamps: false }),
     };
-    const asked = { context: 8, tokens: 4, reruns: 1, promptChunk: 8 };
+    const asked = { context: 8, tokens: 4, reruns: 1, promptChunk: 8, reads: "each" } as const;
     await expect(measureDecode(silent, asked)).rejects.toThrow(/kept 0 step times, expected 3/);
   });
 });
@@ -215,57 +254,5 @@ describe("results", () => {
     expect(replacePart(once, "x", "new\n")).toBe(once);
     expect(() => replacePart("a", "x", "new")).toThrow(/one pair of markers/);
     expect(() => replacePart(page + page, "x", "new")).toThrow(/one pair of markers/);
-  });
-});
-
-describe("Python beside us", () => {
-  const python = (body: string): string => {
-    const file = join(dir, "python3");
-    writeFileSync(file, `#!/bin/sh\n${body}\n`, { mode: 0o755 });
-    return file;
-  };
-  const env = { PATH: "/usr/bin:/bin" };
-  const request = {
-    config: {}, checkpoint: "/model", seed: 1n, context: 64, wantsTorch: true,
-    run: { prompt: [1], tokens: [2], logits: [Float32Array.of(1, 2)] },
-  };
-
-  test("what is missing is said exactly", async () => {
-    const none = await findPython({ ...env, MPK_PYTHON: "/nowhere/python3" });
-    expect(none).toMatchObject({ notMeasured: expect.stringContaining("/nowhere/python3 cannot run") });
-    const bare = python('[ "$1" = -c ] && echo torch transformers');
-    const lacks = await measureBeside(request, { ...env, MPK_PYTHON: bare });
-    const told = { notMeasured: `${bare} lacks torch, transformers: pip install them` };
-    expect(lacks).toEqual({ torch: told, fidelity: told });
-    const nowhere = await findPython(env, join(dir, "no-scripts"));
-    expect(nowhere).toMatchObject({ notMeasured: expect.stringContaining("no-scripts is missing") });
-    const unasked = await measureBeside({ ...request, wantsTorch: false }, env);
-    expect(unasked.torch).toEqual(notMeasured("not asked for: add --baseline torch"));
-  });
-
-  test("each script's result is read; one that fails costs only its own column", async () => {
-    const good = python(
-      'case "$1" in -c) echo ;;\n' +
-      '*fidelity.py) echo warning; echo \'{"ratio":0.5,"wrong":1,"mustAgree":9,"passed":false}\';' +
-      " exit 1 ;;\n" +
-      '*torch_baseline.py) echo "out of memory" >&2; exit 3 ;; esac',
-    );
-    const found = await measureBeside(request, { ...env, MPK_PYTHON: good });
-    expect(found.fidelity).toEqual({ ratio: 0.5, wrong: 1, mustAgree: 9, passed: false });
-    expect(found.torch).toEqual(notMeasured("torch_baseline.py failed: out of memory"));
-    const other = await measureBeside({ ...request, run: null }, { ...env, MPK_PYTHON: good });
-    expect(isMeasured(other.fidelity)).toBe(false);
-  });
-
-  test("without a checkpoint the same weights are written first", async () => {
-    const script = python(
-      `case "$1" in -c) echo ;; *make_random.py) cat "$2" > ${dir}/seen; echo "$4 $5" >> ${dir}/seen ;;\n` +
-      '*torch_baseline.py) echo \'{"msPerToken":1.5,"torch":"2.9"}\' ;; *) echo nothing ;; esac',
-    );
-    const asked = { ...request, checkpoint: null, config: { a: 1 }, seed: 7n };
-    const found = await measureBeside(asked, { ...env, MPK_PYTHON: script });
-    expect(found.torch).toEqual({ msPerToken: 1.5, torch: "2.9" });
-    expect(found.fidelity).toEqual(notMeasured("fidelity.py printed no result"));
-    expect(readFileSync(join(dir, "seen"), "utf8")).toBe('{"a":1}--seed 7\n');
   });
 });

@@ -128,6 +128,16 @@ function describe(driver: Driver, ordinal: number): DeviceInfo {
   });
 }
 
+/** The number that a GPU has alone, as nvidia-smi shows it; null where the driver does not tell. */
+export function gpuNumber(driver: Driver, ordinal: number): string | null {
+  const bytes = new Uint8Array(16);
+  if (driver.result("cuDeviceGetUuid_v2", bytes, deviceOf(driver, ordinal)) !== CuResult.success) {
+    return null;
+  }
+  const hex = Buffer.from(bytes).toString("hex");
+  return `GPU-${hex.replace(/^(.{8})(.{4})(.{4})(.{4})/, "$1-$2-$3-$4-")}`;
+}
+
 function deviceOf(driver: Driver, ordinal: number): number {
   const out = new Int32Array(1);
   driver.call("cuDeviceGet", out, ordinal);

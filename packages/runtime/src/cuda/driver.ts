@@ -15,6 +15,7 @@ const calls = {
   cuDeviceGet: ["void *", "int"],
   cuDeviceGetName: ["void *", "int", "int"],
   cuDeviceGetAttribute: ["void *", "int", "int"],
+  cuDeviceGetUuid_v2: ["void *", "int"],
   cuDeviceTotalMem_v2: ["void *", "int"],
   cuDevicePrimaryCtxRetain: ["void *", "int"],
   cuDevicePrimaryCtxRelease_v2: ["int"],
