@@ -12,7 +12,7 @@ import sys
 
 import numpy as np
 import torch
-from transformers import AutoModelForCausalLM
+from transformers import AutoModelForCausalLM, DynamicCache
 
 
 def in_float32(model) -> list:
@@ -29,13 +29,31 @@ def in_float32(model) -> list:
             (part.register_forward_pre_hook(widen), part.register_forward_hook(narrow))]
 
 
+# Rows of the sequence that float32 takes at a time: its scores of a long context are many GB at once.
+MOST_ROWS = 2048
+
+
+def logits_of(model, ids: torch.Tensor, count: int, most: int) -> torch.Tensor:
+    """Logits of the last `count` positions, `most` rows at a time behind a cache of those before."""
+    length = ids.shape[1]
+    if length <= most:
+        return model(ids, logits_to_keep=count, use_cache=False).logits[0]
+    cache, rows = DynamicCache(config=model.config), []
+    for lo in range(0, length, most):
+        hi = min(lo + most, length)
+        wanted = max(0, hi - max(lo, length - count))
+        out = model(ids[:, lo:hi], past_key_values=cache, use_cache=True, logits_to_keep=max(1, wanted))
+        rows.append(out.logits[0][-wanted:] if wanted else out.logits[0][:0])
+    return torch.cat(rows)
+
+
 def reference(model, ids: torch.Tensor, count: int) -> tuple:
     """Logits of the last `count` positions, in transformers' own bf16 and in float32."""
     torch.backends.cuda.matmul.allow_tf32 = False
     with torch.no_grad():
-        bf16 = model(ids, logits_to_keep=count, use_cache=False).logits[0].float()
+        bf16 = logits_of(model, ids, count, ids.shape[1]).float()
         hooks = in_float32(model)
-        f32 = model(ids, logits_to_keep=count, use_cache=False).logits[0]
+        f32 = logits_of(model, ids, count, MOST_ROWS)
         for hook in hooks:
             hook.remove()
     if f32.dtype != torch.float32:

@@ -63,6 +63,15 @@ class Model:
         a, b = x.chunk(2, -1)
         return (x * cos + torch.cat((-b, a), -1) * sin).to(torch.bfloat16)
 
+    def attend(self, q, k, v, mask):
+        """Of one query a head. Short contexts: as fused as PyTorch has it. Long ones: the heads that share
+        keys in one product, since the fused one copies keys and values for each of them."""
+        if k.shape[2] <= 1024:
+            return F.scaled_dot_product_attention(q, k, v, attn_mask=mask, enable_gqa=True)
+        grouped = q.view(1, self.kv, -1, self.d) * self.d ** -0.5
+        scores = (grouped @ k.transpose(2, 3)).float().masked_fill(~mask, float("-inf"))
+        return (scores.softmax(-1).to(v.dtype) @ v).view(1, self.h, 1, self.d)
+
     def step(self, token, pos):
         c, eps = self.c, self.c["rms_norm_eps"]
         x = F.embedding(token, self.embed)
@@ -77,7 +86,7 @@ class Model:
             q, k = self.rope(q, cos, sin), self.rope(k, cos, sin)
             l["k"].index_copy_(2, pos, k)
             l["v"].index_copy_(2, pos, v)
-            a = F.scaled_dot_product_attention(q, l["k"], l["v"], attn_mask=mask, enable_gqa=True)
+            a = self.attend(q, l["k"], l["v"], mask)
             x = x + F.linear(a.transpose(1, 2).reshape(1, -1), l["o"])
             g, u = F.linear(F.rms_norm(x, (x.shape[-1],), l["n2"], eps), l["gu"]).chunk(2, -1)
             x = x + F.linear(F.silu(g) * u, l["down"])
