@@ -71,7 +71,7 @@ async function openFor(
 }
 
 type Times = Pick<BenchResult, "ms" | "late" | "byPosition" | "eventMs" | "firstTokenMs" | "reruns"
-  | "rerunsEqual" | "long" | "promptStep">;
+  | "rerunsEqual" | "unequal" | "long" | "promptStep">;
 
 interface Ours {
   readonly times: Times;

@@ -3,7 +3,7 @@ import { isMeasured, type BenchResult } from "./result.ts";
 
 /** Pixels. */
 const layout = {
-  width: 720, left: 190, right: 96, top: 64, bar: 16, gap: 3, group: 14, bottom: 44,
+  width: 720, left: 200, right: 96, top: 64, bar: 16, gap: 3, group: 14, bottom: 44,
 } as const;
 
 interface Bar {
@@ -19,10 +19,17 @@ interface Group {
 }
 
 function groupsOf(results: readonly BenchResult[]): readonly Group[] {
-  const contexts = new Set(results.map(({ context }) => context));
-  return results.map((result) => {
+  // What most rows have in common is not said in each.
+  const count = (context: number) => results.filter((one) => one.context === context).length;
+  const usual = results.map(({ context }) => context).toSorted((a, b) => count(b) - count(a))[0];
+  // Prompts read in steps of several sizes decode alike after it: one of them is drawn.
+  const nameOf = ({ model, context, tokensPerStep }: BenchResult) =>
+    JSON.stringify([model, context, tokensPerStep]);
+  const drawn = results.filter((one, i) =>
+    one.promptStep === null || results.findIndex((other) => nameOf(other) === nameOf(one)) === i);
+  return drawn.map((result) => {
     const { model, context, tokensPerStep, floorMs, ms, torch } = result;
-    const at = contexts.size > 1 ? ` at ${context.toLocaleString("en-US")}` : "";
+    const at = context === usual ? "" : ` at ${context.toLocaleString("en-US")}`;
     const many = tokensPerStep === 1 ? "" : `, ${tokensPerStep} tokens`;
     const beside = isMeasured(torch)
       ? [{ kind: "torch", label: "PyTorch", ms: torch.msPerToken } as const]

@@ -21,6 +21,7 @@ export interface DecodeTimes {
   readonly promptStepMs: number | null;
   readonly reruns: number;
   readonly rerunsEqual: number;
+  readonly unequal: readonly { readonly launch: number; readonly token: number }[];
 }
 
 /** Ids that are spread over the vocabulary, the same every time. */
@@ -112,7 +113,7 @@ export async function measureDecode(
   const launches: StepMillis[] = [];
   let read: StepMillis | null = null;
   let expected: readonly number[] | undefined;
-  let equal = 0;
+  const unequal: { launch: number; token: number }[] = [];
   // One more than counts: the first launch also loads the kernel.
   for (let run = 0; run <= reruns; run++) {
     // Rows behind the context are written again by each launch, so all launches read the same.
@@ -125,7 +126,8 @@ export async function measureDecode(
       if (reads === "once") read = times;
       continue;
     }
-    if (launched.tokens.every((id, i) => id === expected?.[i])) equal++;
+    const token = launched.tokens.findIndex((id, i) => id !== expected?.[i]);
+    if (token >= 0) unequal.push({ launch: run, token });
     launches.push(times);
   }
   const steps = launches.map((times) => times.tokens);
@@ -137,7 +139,7 @@ export async function measureDecode(
     eventMs: events.length === 0 ? null : spreadOfTimes(events).p50,
     firstTokenMs: spreadOfTimes(withPrompt.map(({ firstToken }) => firstToken)).p50,
     promptStepMs: prompts.length === 0 ? null : spreadOfTimes(prompts).p50,
-    reruns, rerunsEqual: equal,
+    reruns, rerunsEqual: reruns - unequal.length, unequal,
   };
 }
 
@@ -170,7 +172,7 @@ export async function measurePromptSteps(
   context: number,
   promptChunk: number,
   reruns: number,
-): Promise<Omit<DecodeTimes, "eventMs" | "promptStepMs">> {
+): Promise<Omit<DecodeTimes, "eventMs" | "promptStepMs" | "unequal">> {
   if (context > 0) await prepareCache(session, "random");
   const promptIds = promptOf(promptChunk * (measuredSteps + 1), session.limits.vocab);
   const steps: (readonly number[])[] = [];

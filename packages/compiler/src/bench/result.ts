@@ -79,6 +79,8 @@ export interface BenchResult {
   readonly reruns: number;
   /** Of those, how many gave the first run's tokens. */
   readonly rerunsEqual: number;
+  /** Of the others: from which token on they differ. The first run is launch 0. */
+  readonly unequal?: readonly { readonly launch: number; readonly token: number }[];
   readonly fidelity: Fidelity | NotMeasured;
   readonly torch: TorchBaseline | NotMeasured;
   /** What the measurement itself took, by part. */

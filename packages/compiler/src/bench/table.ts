@@ -40,11 +40,16 @@ export function resultText(result: BenchResult): string {
     `(${count(result.weightBytes)} bytes of weights, ${count(result.cacheBytes)} of cache, ` +
     `${(result.limitBytesPerSecond / 1e12).toFixed(2)} TB/s; probe: ${probe})\n` +
     `  first token    ${ms(result.firstTokenMs)} ms after the launch\n${prompt}` +
-    `  reruns         ${rerunsEqual} of ${reruns} equal\n` +
+    `  reruns         ${rerunsEqual} of ${reruns} equal${unequalText(result)}\n` +
     `  fidelity       ${fidelityText(result)}${why(result.fidelity)}\n` +
     `  PyTorch        ${torchText(result)}${isMeasured(result.torch) ? " ms" : why(result.torch)}\n` +
     secondsText(result)
   );
+}
+
+function unequalText({ unequal = [] }: BenchResult): string {
+  if (unequal.length === 0) return "";
+  return `: ${unequal.map(({ launch, token }) => `launch ${launch} from token ${token} on`).join(", ")}`;
 }
 
 /** What positions cost, and what is late beside that. */
@@ -78,22 +83,80 @@ function secondsText({ seconds }: BenchResult): string {
 const why = (value: object): string =>
   "notMeasured" in value ? `: ${String(value.notMeasured)}` : "";
 
-const head = [
-  "shape", "context", "bytes a step", "floor ms", "**ms per token** (p50)", "p99", "events",
-  "of the limit", "PyTorch ms", "fidelity", "reruns equal",
-] as const;
+type Column = readonly [head: string, cell: (result: BenchResult) => string];
 
-/** Rows of the table of docs/performance.md. */
-export function markdownTable({ results }: BenchFile): string {
-  const rows = results.map((result) => [
-    result.tokensPerStep === 1 ? result.model : `${result.model}, ${sizeText(result)}`,
-    count(result.context), count(result.weightBytes + result.cacheBytes), ms(result.floorMs),
-    `**${ms(result.ms.p50)}**`, ms(result.ms.p99), ms(result.eventMs),
-    percent(shareOfLimit(result)), torchText(result), fidelityText(result),
-    `${result.rerunsEqual} of ${result.reruns}`,
-  ]);
+const times = (value: number | null | undefined, of: number): string =>
+  typeof value === "number" ? (value / of).toFixed(3) : "–";
+
+const shape: Column = ["shape", ({ model }) => model];
+const context: Column = ["context", (result) => count(result.context)];
+const floor: Column = ["floor ms", ({ floorMs }) => ms(floorMs)];
+const limit: Column = ["of the limit", (result) => percent(shareOfLimit(result))];
+const checked: readonly Column[] = [
+  ["fidelity", fidelityText], ["reruns equal", ({ rerunsEqual, reruns }) => `${rerunsEqual} of ${reruns}`],
+];
+
+const oneToken: readonly Column[] = [
+  shape, context, ["bytes a step", (r) => count(r.weightBytes + r.cacheBytes)], floor,
+  ["**ms per token** (p50)", (r) => `**${ms(r.ms.p50)}**`],
+  ["p99 ÷ p50", (r) => times(r.ms.p99, r.ms.p50)], ["worst ÷ p50", (r) => times(r.ms.worst, r.ms.p50)],
+  ["late p99", (r) => (r.late === undefined ? "–" : r.late.p99.toFixed(3))],
+  ["events", (r) => ms(r.eventMs)], limit, ["PyTorch ms", torchText], ...checked,
+];
+
+const oneLaunch: readonly Column[] = [
+  shape, ["context", (r) => `${count(r.context)} to ${count(r.context + (r.long?.tokens ?? 0))}`],
+  ["tokens", (r) => count(r.long?.tokens ?? 0)], ["p50 ms", (r) => ms(r.long?.ms.p50 ?? null)],
+  ["p99 ms", (r) => ms(r.long?.ms.p99 ?? null)], ["worst ms", (r) => ms(r.long?.ms.worst ?? null)],
+  ["first hundred ms", (r) => ms(r.long?.firstHundredMs ?? null)],
+  ["last hundred ms", (r) => ms(r.long?.lastHundredMs ?? null)],
+];
+
+const manyTokens: readonly Column[] = [
+  shape, context, ["tokens a step", ({ tokensPerStep }) => count(tokensPerStep)], floor,
+  ["**ms per step** (p50)", (r) => `**${ms(r.ms.p50)}**`], ["p99 ÷ p50", (r) => times(r.ms.p99, r.ms.p50)],
+  ["ms per token", (r) => ms(r.ms.p50 / r.tokensPerStep)], limit, ...checked,
+];
+
+const prompts: readonly Column[] = [
+  shape, ["prompt", (r) => count(r.context)], ["tokens a step", (r) => count(r.promptStep?.tokens ?? 0)],
+  ["**first token ms**", (r) => `**${ms(r.firstTokenMs)}**`],
+  ["prompt tokens a second", (r) => count(Math.round((1000 * r.context) / (r.firstTokenMs ?? Infinity)))],
+  ["ms per prompt step", (r) => ms(r.promptStep?.ms ?? null)], ["ms per token after it", (r) => ms(r.ms.p50)],
+];
+
+/** A prompt so long that its time is told. */
+const longPrompt = 512;
+
+const tables: readonly (readonly [isOf: (result: BenchResult) => boolean, columns: readonly Column[]])[] = [
+  [({ tokensPerStep }) => tokensPerStep === 1, oneToken],
+  [({ long }) => long !== undefined && long !== null, oneLaunch],
+  [({ tokensPerStep }) => tokensPerStep > 1, manyTokens],
+  [(r) => r.tokensPerStep === 1 && r.context > longPrompt && r.promptStep !== null, prompts],
+];
+
+/** Where results are of several GPUs or programs, each says of which it is. */
+function originColumns({ results }: BenchFile): readonly Column[] {
+  const several = (field: "gpu" | "commit"): readonly Column[] => {
+    const found = [...new Set(results.map(({ origin }) => origin?.[field] ?? "unknown"))];
+    if (found.length < 2) return [];
+    const name = (value: string) => (field === "gpu" ? `no. ${found.indexOf(value) + 1}` : value);
+    return [[field === "gpu" ? "GPU" : field, ({ origin }) => name(origin?.[field] ?? "unknown")]];
+  };
+  return [...several("gpu"), ...several("commit")];
+}
+
+/** The tables of docs/performance.md: one-token steps, long launches, steps of many tokens, prompts. */
+export function markdownTable(file: BenchFile): string {
   const line = (cells: readonly string[]) => `| ${cells.join(" | ")} |\n`;
-  return line(head) + `|${"---|".repeat(head.length)}\n` + rows.map(line).join("");
+  const extra = originColumns(file);
+  return tables.flatMap(([isOf, own]) => {
+    const rows = file.results.filter(isOf);
+    if (rows.length === 0) return [];
+    const columns = [...own, ...extra];
+    const head = line(columns.map(([name]) => name)) + `|${"---|".repeat(columns.length)}\n`;
+    return [head + rows.map((row) => line(columns.map(([, cell]) => cell(row)))).join("")];
+  }).join("\n");
 }
 
 /** Markers of a generated part of a page, by name. */

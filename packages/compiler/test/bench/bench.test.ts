@@ -215,9 +215,33 @@ describe("results", () => {
     expect(resultText(result)).toMatch(/of the limit +87 %/);
     expect(resultText(bare)).toContain("fidelity       not measured: python3 lacks torch");
     expect(markdownTable(fileOf(bare))).toMatch(/\| – \| 0.502 \| 87 % \| not measured \|/);
+    expect(resultText({ ...result, unequal: [{ launch: 3, token: 7 }] })).toContain("launch 3 from token 7");
     expect(chartOf("t", [bare])).not.toContain("PyTorch");
     const failed = { ratio: 2, wrong: 1, mustAgree: 9, passed: false };
     expect(resultText({ ...result, fidelity: failed })).toContain("FAILED");
+  });
+
+  test("tables of long launches, many tokens and prompts come where there are such results", () => {
+    const long = { tokens: 999, ms: spreadOfTimes([1, 2]), firstHundredMs: 1, lastHundredMs: 2 };
+    const text = markdownTable(fileOf(
+      { ...result, long }, { ...result, tokensPerStep: 16, ms: { ...result.ms, p50: 8 } },
+      { ...result, context: 2048, firstTokenMs: 1024 },
+    ));
+    const heads = text.split("\n").filter((line) => line.startsWith("| shape"));
+    expect(heads).toHaveLength(4);
+    expect(text).toMatch(/\| 64 to 1,063 \| 999 \| 1.000 \| 2.000 \|/);
+    expect(text).toMatch(/\| 16 \| 0.435 \| \*\*8.000\*\* \| 0.064 \| 0.500 \|/);
+    expect(text).toMatch(/\| 2,048 \| 8 \| \*\*1024.000\*\* \| 2,000 \|/);
+    expect(text).not.toContain("GPU");
+  });
+
+  test("results of several GPUs or commits say of which they are", () => {
+    const of = (gpu: string, commit: string): BenchResult =>
+      ({ ...result, origin: { machine: "GPU (1 SM)", gpu, commit, sources: null } });
+    expect(markdownTable(fileOf(of("a", "x"), of("a", "x")))).not.toMatch(/GPU|commit/);
+    const mixed = markdownTable(fileOf(of("a", "x"), of("b", "y")));
+    expect(mixed).toMatch(/\| GPU \| commit \|/);
+    expect(mixed).toMatch(/\| no. 2 \| y \|/);
   });
 
   test("the picture is well formed, whatever the names and numbers", () => {
