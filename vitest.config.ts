@@ -1,6 +1,6 @@
 /**
- * @file Which tests run: `x.test.ts` always, `x.{spin,emu,nvcc,gpu}.test.ts` where the machine has
- * SPIN, a C++ compiler, nvcc or a GPU, and with MPK_LONG=1 only the slow ones, `x.long.test.ts`.
+ * @file Which tests run: `x.test.ts` always, `x.{spin,browser,emu,nvcc,gpu}.test.ts` where the machine
+ * has SPIN, chromium, a C++ compiler, nvcc or a GPU, and with MPK_LONG=1 only the slow ones, `x.long.test.ts`.
  */
 import { availableParallelism } from "node:os";
 import { defineConfig } from "vitest/config";

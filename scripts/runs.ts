@@ -19,7 +19,7 @@ export type TierCounts = Record<TierName, Counts>;
 const none = (): Counts => ({ passed: 0, failed: 0, skipped: 0 });
 
 export const noCounts = (): TierCounts => ({
-  unit: none(), spin: none(), emu: none(), nvcc: none(), gpu: none(),
+  unit: none(), spin: none(), browser: none(), emu: none(), nvcc: none(), gpu: none(),
 });
 
 /** The closing line; nothing may follow it. */

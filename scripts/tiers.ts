@@ -4,7 +4,7 @@ import { existsSync } from "node:fs";
 import { delimiter, join } from "node:path";
 
 /** A test file belongs to a tier by its name: `x.nvcc.test.ts`; without a tier it is `unit`. */
-export type TierName = "unit" | "spin" | "emu" | "nvcc" | "gpu";
+export type TierName = "unit" | "spin" | "browser" | "emu" | "nvcc" | "gpu";
 
 export interface Tier {
   readonly name: TierName;
@@ -40,6 +40,14 @@ function missingForSpin(): string | null {
   return missing.length === 0 ? null : `no ${missing.join(" and no ")} in $PATH`;
 }
 
+/** The browser that tests of pages drive: `CHROMIUM`, or the first of the usual names. */
+export function findChromium(): string | null {
+  const named = process.env["CHROMIUM"];
+  if (named !== undefined && named !== "") return named;
+  const names = ["chromium", "chromium-browser", "google-chrome"];
+  return names.map((name) => findProgram(name)).find((path) => path !== null) ?? null;
+}
+
 function hasGpu(): boolean {
   const smi = findProgram("nvidia-smi");
   if (smi === null) return existsSync("/dev/nvidia0");
@@ -51,6 +59,7 @@ export function detectTiers(): readonly Tier[] {
   const missing = {
     unit: null,
     spin: missingForSpin(),
+    browser: findChromium() === null ? "no chromium in $PATH or $CHROMIUM" : null,
     emu: findHostCompiler() === null ? "no host C++ compiler (g++, clang++, c++ or $CXX)" : null,
     nvcc: findNvcc() === null ? `no nvcc in $PATH or ${cudaHome}/bin` : null,
     gpu: hasGpu() ? null : "no NVIDIA device",
@@ -60,6 +69,6 @@ export function detectTiers(): readonly Tier[] {
 
 /** The tier of a test file, by its name. */
 export function tierOf(file: string): TierName {
-  const tier = /\.(spin|emu|nvcc|gpu)\.(?:long\.)?test\.ts$/.exec(file)?.[1];
+  const tier = /\.(spin|browser|emu|nvcc|gpu)\.(?:long\.)?test\.ts$/.exec(file)?.[1];
   return (tier as TierName | undefined) ?? "unit";
 }

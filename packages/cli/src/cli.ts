@@ -10,6 +10,7 @@ import { runCommand } from "./commands/run.ts";
 import { simulateCommand } from "./commands/simulate.ts";
 import { tuneCommand } from "./commands/tune.ts";
 import { verifyCommand } from "./commands/verify.ts";
+import { viewCommand } from "./commands/view.ts";
 import { exitCodes, exitCodesHelp } from "./codes.ts";
 import { tell } from "./exit.ts";
 import type { Io } from "./io.ts";
@@ -36,6 +37,7 @@ export async function runCli(args: readonly string[], io: Io): Promise<number> {
   benchCommand(program, io, setExit);
   profileCommand(program, io);
   simulateCommand(program, io);
+  viewCommand(program, io);
   tuneCommand(program, io, setExit);
   doctorCommand(program, io);
   demoCommand(program, io, setExit);

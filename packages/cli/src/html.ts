@@ -1,10 +1,10 @@
-/** @file A plan as one self-contained HTML page: op table, SM map, details on hover. */
+/** @file Self-contained HTML pages: a plan's op table and SM map, and the viewer of its runs. */
 import { readFileSync } from "node:fs";
-import type { PlanView } from "@mpk/compiler";
+import type { PlanView, ViewData } from "@mpk/compiler";
 import { reportText } from "./text.ts";
 
-const part = (name: string): string =>
-  readFileSync(new URL(`./page/${name}`, import.meta.url), "utf8");
+const part = (name: string, folder: "page" | "view" = "page"): string =>
+  readFileSync(new URL(`./${folder}/${name}`, import.meta.url), "utf8");
 
 /** Text inside HTML. */
 const escape = (text: string): string =>
@@ -36,5 +36,30 @@ export function planPage(view: PlanView, program: string): string {
     data: embed(compact(view)),
     script: part("script.js"),
   };
-  return part("page.html").replaceAll(/\{\{(\w+)\}\}/g, (_, name: string) => fill[name] ?? "");
+  return filled(part("page.html"), fill);
+}
+
+const filled = (page: string, fill: Readonly<Record<string, string>>): string =>
+  page.replaceAll(/\{\{(\w+)\}\}/g, (_, name: string) => fill[name] ?? "");
+
+/** In this order they make one script, which needs no imports. */
+const viewScripts = [
+  "load.js", "runs.js", "raster.js", "charts.js", "panel.js", "main.js", "input.js",
+] as const;
+
+const inOneScript = (module: string): string =>
+  module.replaceAll(/^import [^;]*;\n/gm, "").replaceAll(/^export /gm, "");
+
+/** The viewer: lanes of SMs over time, of one or more runs of a plan. */
+export function viewPage(data: ViewData): string {
+  const { model, sms, streamBytes, readBytesPerSecond, runs } = data;
+  const floor = `floor ${((streamBytes / readBytesPerSecond) * 1e3).toFixed(3)} ms`;
+  const steps = runs.map((run) => `${run.label} ${(run.stepNanos / 1e6).toFixed(3)} ms`);
+  return filled(part("page.html", "view"), {
+    title: escape(`${model}: one step on ${sms} SMs`),
+    subtitle: escape([...steps, floor].join(" · ")),
+    style: part("style.css", "view"),
+    data: embed(data),
+    script: viewScripts.map((name) => inOneScript(part(name, "view"))).join("\n"),
+  });
 }

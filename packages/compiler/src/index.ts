@@ -12,6 +12,7 @@ export * from "./report.ts";
 export * from "./bench/index.ts";
 export * from "./profile/index.ts";
 export * from "./simulate/index.ts";
+export * from "./view/index.ts";
 export * from "./tune/index.ts";
 export type { Plan, VerifyReport, LawReport, Violation } from "@mpk/schedule";
 export type { Gpu } from "@mpk/schedule";

@@ -12,6 +12,7 @@ export * from "./cuda/nvrtc.ts";
 export * from "./cuda/cache.ts";
 export * from "./backend.ts";
 export * from "./profile.ts";
+export { parseProfileFile, readProfileFile, type ProfileFile } from "./profile-file.ts";
 export * from "./session.ts";
 export * from "./files.ts";
 export * from "./json.ts";

@@ -73,7 +73,11 @@ async function profile(name: string, options: Options, io: Io): Promise<void> {
     const accounts = accountsOf(plan, found, plan.machine.readBytesPerSecond);
     const overhead = plainMs === null || stepMs === null ? null : { plainMs, profiledMs: stepMs };
     const { name: on } = opened.session.device;
-    const told = { model: model.title, device: on, context, accounts, launchMs, overhead };
+    const setting = {
+      machine: plan.machine, target: opened.compiled.report.target, ...plan.program.limits,
+      plan: opened.compiled.found ?? {},
+    };
+    const told = { model: model.title, device: on, context, accounts, launchMs, overhead, setting };
     if (options.out !== undefined) {
       const marks = options.out.replace(/(\.json)?$/, ".profile.json");
       save(options.out, traceOf(plan, found), io);

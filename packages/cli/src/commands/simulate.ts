@@ -1,7 +1,7 @@
 /** @file `mpk simulate`: how long a step would take on a GPU, and where the time would go. */
 import {
   accountsOf, allWhatIfs, gpuNamed, lossCauses, lossesOf, parseWhatIf, profileOf, saveGpu,
-  simulateSetting, traceOf, whatIfForms, type Loss, type Setting, type SimulatedStep,
+  simulateSetting, titleNamed, traceOf, whatIfForms, type Loss, type Setting, type SimulatedStep,
 } from "@mpk/compiler";
 import type { Command } from "commander";
 import { wholeFrom } from "../arguments.ts";
@@ -86,7 +86,7 @@ function saveTrace(step: SimulatedStep, path: string, io: Io): void {
   const profile = profileOf(plan, simulation);
   const marks = path.replace(/(\.json)?$/, ".profile.json");
   const head = {
-    format: "mpk-profile", version: 1, model: plan.program.name, device: gpu.name, context,
+    format: "mpk-profile", version: 1, model: titleNamed(step.setting.model), device: gpu.name, context,
     simulated: { machine: gpu.name, source: gpu.source }, accounts: accountsFor(step),
     setting: {
       machine: plan.machine, target: gpu.target, ...plan.program.limits, plan: step.setting.plan,
@@ -120,7 +120,8 @@ function textOf(base: SimulatedStep, variants: readonly Variant[]): string {
     ["step", micros(simulation.stepNanos)],
   ];
   return (
-    `${plan.program.name} on ${gpu.name}, ${plan.machine.sms} SMs, ${context} tokens before the step\n` +
+    `${titleNamed(base.setting.model)} on ${gpu.name}, ${plan.machine.sms} SMs, ` +
+    `${context} tokens before the step\n` +
     `constants ${gpu.source}: ${gpu.origin}\n\n` +
     `predicted ${ms(simulation.stepNanos)} ms a step, ${share(base)} of the read limit\n` +
     `\nfrom the floor to the step, µs\n${tableText(rows)}` +
@@ -154,7 +155,7 @@ function jsonOf(base: SimulatedStep, variants: readonly Variant[]): object {
     })),
   });
   return {
-    model: base.plan.program.name, machine: { name, source, origin }, sms: base.plan.machine.sms,
+    model: titleNamed(base.setting.model), machine: { name, source, origin }, sms: base.plan.machine.sms,
     context: base.setting.context, ...step(base),
     whatIf: variants.map((one) => ({ name: one.name, title: one.title, ...step(one.step) })),
   };

@@ -60,6 +60,13 @@ export function sourceNamed(
   );
 }
 
+/** A model as people write it: a shape's title, else the last part of its path. */
+export function titleNamed(name: string): string {
+  const shapes = knownShapes();
+  if (Object.hasOwn(shapes, name)) return shapes[name]?.title ?? name;
+  return name.replace(/\/+$/, "").replace(/\/config\.json$/, "").split("/").at(-1) ?? name;
+}
+
 /** The plan of a setting. @throws MpkError (input); PlanError. */
 export async function planSetting({ model, gpu, context, plan, attention }: Setting): Promise<Plan> {
   const limits = { maxContext: context + 1 };
