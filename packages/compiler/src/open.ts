@@ -41,7 +41,7 @@ export interface OpenOptions extends CompileOptions {
   readonly scheduleSeed?: number;
   /** Of the emulated GPU: what to watch the kernel for; default nothing. */
   readonly instrument?: Instrument;
-  /** Ends a kernel that waits longer; default 10. */
+  /** Ends a kernel that waits longer; default 1.2, more where contexts are long. */
   readonly watchdogSeconds?: number;
   /** Told, once each, what went wrong without stopping anything, such as a damaged cache. */
   readonly onNotice?: (notice: string) => void;

@@ -52,7 +52,8 @@ test("logits of nothing but NaN end in an error that names op and step; others g
   // Twelve tokens are two steps; the second is the first to choose.
   await expect(read([row, ...Array<number>(11).fill(1)])).rejects.toMatchObject({
     category: "runtime",
-    message: "sample, step 1: no token could be chosen: the logits are not numbers (NaN)",
+    message: "sample, step 1: no token could be chosen: the logits are not numbers (NaN): tensor " +
+      '"model.embed_tokens.weight" holds NaN or infinity at [200, 0], read by embedding of the program',
   });
   expect(await read([1, 2])).toEqual(healthy);
 

@@ -148,6 +148,13 @@ export const ReportKind = {
   flag: 3,
 } as const;
 
+/**
+ * How long a wait inside the kernel may take unless told otherwise. The longest of a healthy one is for
+ * an SM that attends to a whole context for every token of a step: about 3 µs a key and token.
+ */
+export const watchdogNanosOf = ({ maxTokens, maxContext }: Manifest["limits"]): bigint =>
+  1_200_000_000n + 10_000n * BigInt(maxTokens) * BigInt(maxContext);
+
 /** Bytes of one step descriptor: tokens, position, stop, output count, then ids. */
 export function stepBytes(maxTokens: number): number {
   return Math.ceil((16 + 4 * maxTokens) / 64) * 64;

@@ -77,7 +77,7 @@ describe("on a GPU of host memory", () => {
     expect(said.get("summary")).toBe("1 4 6 1.5");
     expect(said.get("logits")).toBe("2000 2031");
     expect(said.get("nanos")).toBe("5000 5010 5020 5030");
-    expect(said.get("params")).toBe("0.5 7 0.25 fedcba9876543210 5 2 0 4 10000000000");
+    expect(said.get("params")).toBe("0.5 7 0.25 fedcba9876543210 5 2 0 4 1201280000");
     expect(said.get("eos")).toBe("2 30 31");
     // The caller's current device is as it was.
     expect(said.get("dirty")).toBe("0 device 3");

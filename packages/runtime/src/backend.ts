@@ -53,7 +53,19 @@ export interface DeviceBackend {
   fillCache?(seed: bigint): Promise<void>;
   /** Bytes a second that memory reads at best. */
   readBandwidth?(): Promise<number>;
+  /** Bytes of device memory that nobody holds. */
+  freeBytes?(): number;
+  /** Starts other kernels on a stream of their own, one after another, until told to stop. */
+  crowd?(): Crowd;
   close(): Promise<void>;
+}
+
+/** Other work on the same device, which must change nothing but times. */
+export interface Crowd {
+  /** Kernels that have ended so far. */
+  finished(): number;
+  /** Waits for what runs. @throws MpkError where one of them failed. */
+  stop(): Promise<void>;
 }
 
 /** Work of known size that is going on, for progress bars. */

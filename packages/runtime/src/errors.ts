@@ -31,11 +31,16 @@ export const environmentError = (message: string, fix: string, cause?: unknown):
 export const runtimeError = (message: string, fix: string, cause?: unknown): MpkError =>
   new MpkError("runtime", message, fix, cause);
 
-/** The kernel or the virtual GPU found nothing but NaN to choose a token from. */
-export const noTokenError = (where: string, cause?: unknown): MpkError =>
+/**
+ * The kernel or the virtual GPU found nothing but NaN to choose a token from.
+ * @param culprit the end of the sentence: what is known of the reason.
+ */
+export const noTokenError = (where: string, culprit: string, cause?: unknown): MpkError =>
   runtimeError(
-    `${where}: no token could be chosen: the logits are not numbers (NaN)`,
-    "look for NaN or infinite values in the checkpoint's weights",
+    `${where}: no token could be chosen: the logits are not numbers (NaN)${culprit}`,
+    culprit.startsWith(": tensor")
+      ? "download the checkpoint again, or mend the tensor"
+      : "look for NaN or infinite values in the checkpoint's weights",
     cause,
   );
 

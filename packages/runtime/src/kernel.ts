@@ -2,14 +2,11 @@
 import { Status, type Manifest } from "@mpk/cuda/manifest";
 import type { Finish, Launch } from "./backend.ts";
 import { encodeParams, type ParamValue } from "./cuda/params.ts";
-import { noTokenError, runtimeError } from "./errors.ts";
+import { runtimeError } from "./errors.ts";
 
 /** Buffers that stay from launch to launch, named as the kernel's parameters are. */
 export type KernelBuffer =
   | "stream" | "resident" | "scratch" | "kv" | "pageTable" | "events" | "steps" | "prompt";
-
-/** Longer than any wait of a healthy kernel, short enough to learn of a hang. */
-export const defaultWatchdogNanos = 10_000_000_000n;
 
 /** How large each buffer is, bytes. */
 export function bufferBytes({ memory, limits }: Manifest): Readonly<Record<KernelBuffer, number>> {
@@ -66,7 +63,7 @@ export function launchParams(
 }
 
 /** Why a launch with this status ended. @throws MpkError where it failed. */
-export function finishOf(status: number, steps: number, launch: Launch, manifest: Manifest): Finish {
+export function finishOf(status: number, launch: Launch, manifest: Manifest): Finish {
   switch (status) {
     case Status.maxNew: {
       const asked = launch.startPosition + launch.promptIds.length + launch.maxTokens;
@@ -79,8 +76,6 @@ export function finishOf(status: number, steps: number, launch: Launch, manifest
       return "stopped";
     case Status.contextFull:
       return "contextFull";
-    case Status.badToken:
-      throw noTokenError(`sample, step ${steps - 1}`);
     default:
       throw runtimeError(
         `the kernel ended with status ${status}`,

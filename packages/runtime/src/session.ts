@@ -1,6 +1,6 @@
 /** @file A session: a compiled model with its weights on a device, one prompt after another. */
 import type { Sampling } from "@mpk/ir";
-import type { DeviceBackend, Launch, LogitsWanted, Summary } from "./backend.ts";
+import type { Crowd, DeviceBackend, Launch, LogitsWanted, Summary } from "./backend.ts";
 import { inputError } from "./errors.ts";
 import type { ProfileWanted } from "./profile.ts";
 
@@ -50,6 +50,10 @@ export interface Session extends AsyncDisposable {
   fillCache(seed: bigint): Promise<void>;
   /** Bytes a second that memory reads at best, measured now. @throws MpkError: not on a GPU. */
   readBandwidth(): Promise<number>;
+  /** Bytes of device memory that nobody holds; null where the device has none of its own. */
+  freeBytes(): number | null;
+  /** Keeps other kernels running beside. @throws MpkError: not on a GPU opened for measuring. */
+  crowd(): Crowd;
   close(): Promise<void>;
 }
 
@@ -110,10 +114,17 @@ export function sessionOver(
     if (backend.readBandwidth !== undefined) return backend.readBandwidth();
     throw inputError(`${backend.name} cannot measure its memory`, "open the model for measuring");
   };
+  const crowd = () => {
+    if (backend.crowd !== undefined) return backend.crowd();
+    throw inputError(
+      `${backend.name} runs nothing beside its kernel`, "open the model on a GPU, for measuring",
+    );
+  };
+  const freeBytes = () => backend.freeBytes?.() ?? null;
   const { kind, name } = backend;
   return {
-    device: { kind, name }, limits, eosIds, generate, fillCache, readBandwidth, close,
-    [Symbol.asyncDispose]: close,
+    device: { kind, name }, limits, eosIds, generate, fillCache, readBandwidth, freeBytes, crowd,
+    close, [Symbol.asyncDispose]: close,
   };
 }
 

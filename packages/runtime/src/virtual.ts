@@ -5,7 +5,8 @@ import type { WeightSource } from "@mpk/ir";
 import { createVirtualGpu, type Plan, type ScheduleTable, type VirtualGpu } from "@mpk/schedule";
 import { turn, type DeviceBackend, type Finish, type Launch, type Summary } from "./backend.ts";
 import { requireWeightDType, toBf16Words, toFloat32 } from "./convert.ts";
-import { environmentError, inputError, noTokenError } from "./errors.ts";
+import { explainNoToken, type Reader } from "./culprit.ts";
+import { environmentError, inputError } from "./errors.ts";
 import type { Weights } from "./weights.ts";
 
 export interface VirtualOptions {
@@ -37,7 +38,7 @@ export async function openVirtual(options: VirtualOptions): Promise<DeviceBacken
   return {
     kind: "virtual",
     name: `virtual GPU, ${plan.machine.sms} SMs`,
-    run: (launch) => run(gpu, plan, launch),
+    run: (launch) => run(gpu, plan, weights, launch),
     close: async () => gpu.reset(),
   };
 }
@@ -79,6 +80,7 @@ function weightSource(weights: Weights): WeightSource {
 async function* run(
   gpu: VirtualGpu,
   plan: Plan,
+  weights: Weights,
   launch: Launch,
 ): AsyncGenerator<number, Summary, void> {
   refuse(launch);
@@ -97,7 +99,8 @@ async function* run(
   // A step is the unit of the event loop too: between steps others get their turn.
   await turn();
   while (!launch.signal.aborted) {
-    const next = advance(stepsOfRun, steps);
+    const next = await advance(stepsOfRun, (cause) =>
+      explainNoToken(readersOf(plan), weights, steps, cause));
     if (next.done === true) break;
     steps++;
     const { token, outputs } = next.value;
@@ -128,13 +131,23 @@ function refuse({ profile, startPosition }: Launch): void {
 }
 
 /** One step, or the error that a GPU would end with. */
-function advance<T>(run: Iterator<T, void, void>, step: number): IteratorResult<T, void> {
+async function advance<T>(
+  run: Iterator<T, void, void>,
+  explain: (cause: Error) => Promise<Error>,
+): Promise<IteratorResult<T, void>> {
   try {
     return run.next();
   } catch (error) {
     const noToken = error instanceof Error && error.cause instanceof NoTokenError;
-    throw noToken ? noTokenError(`sample, step ${step}`, error) : error;
+    throw noToken ? await explain(error) : error;
   }
+}
+
+/** Which op reads which tensor first. */
+function readersOf({ program: { ops, weights } }: Plan): readonly Reader[] {
+  return ops.flatMap(({ inputs, kind, scope }) =>
+    weights.filter(({ value }) => inputs.includes(value)).flatMap(({ parts }) =>
+      parts.map(({ tensor }) => ({ tensor, by: `${kind} of ${scope || "the program"}` }))));
 }
 
 const wants = ({ logits }: Launch, kept: number): boolean =>

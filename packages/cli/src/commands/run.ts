@@ -66,7 +66,7 @@ export function runCommand(program: Command, io: Io, setExit: (code: number) => 
       wholeFrom(1))
     .option("--max-tokens-per-step <count>", "prompt tokens in one step, 1 to 64 (default 8)", wholeFrom(1))
     .option("--sms <count>", "SMs to use (default: all; 8 without a GPU)", wholeFrom(1))
-    .option("--watchdog-seconds <s>", "end a kernel that waits longer (default 10)",
+    .option("--watchdog-seconds <s>", "end a kernel that waits longer (default: 1.2, more for long contexts)",
       numberBetween(0.001, 3600))
     .option("--no-tuned", "on a GPU: leave out what mpk tune found for it")
     .option("--logits", "with --json: add lastLogits, the row after the last prompt token")

@@ -9,6 +9,7 @@ import {
   ReportKind,
   Status,
   type TensorPart,
+  watchdogNanosOf,
 } from "../manifest.ts";
 import { render } from "../templates.ts";
 
@@ -83,7 +84,7 @@ function numbers({ launch, memory, limits }: Manifest) {
   const u32 = (name: string, value: number, comment = "") => ({
     type: "u32", name, value: `${value}u`, comment: comment === "" ? "" : `  // ${comment}`,
   });
-  const u64 = (name: string, value: number) => ({
+  const u64 = (name: string, value: number | bigint) => ({
     type: "u64", name, value: `${value}ull`, comment: "",
   });
   return [
@@ -103,6 +104,7 @@ function numbers({ launch, memory, limits }: Manifest) {
     u32("maxTokens", limits.maxTokens, "prompt tokens of one step"),
     u32("maxContext", limits.maxContext),
     u32("vocab", limits.vocab),
+    u64("watchdogNanos", watchdogNanosOf(limits)),
   ];
 }
 

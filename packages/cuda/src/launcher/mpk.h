@@ -102,7 +102,8 @@ typedef struct mpk_options {
   /* Ids that end the generation; at most 8. The caller's memory, read during mpk_generate. */
   const int* eos_ids;
   int eos_count;
-  /* A wait inside the kernel longer than this ends it with MPK_ERROR_KERNEL; 0: 10 seconds. */
+  /* A wait inside the kernel longer than this ends it with MPK_ERROR_KERNEL; 0: the
+   * model's own bound, 1.2 seconds and 10 microseconds a token of a step and position. */
   mpk_u64 watchdog_nanos;
 
   /* Outputs; the caller's memory, each may be NULL. Valid once mpk_generate returned MPK_OK. */

@@ -10,7 +10,6 @@
 
 namespace mpk {
 
-const u64 kDefaultWatchdogNanos = 10000000000ull;
 const int kMaxEosIds = static_cast<int>(sizeof(Params::eos) / sizeof(i32));
 
 inline void checkOptions(const mpk_options& options) {
@@ -192,7 +191,7 @@ class Generation {
     params_.logitsLog = at(logits_);
     params_.seed = options_.seed;
     params_.watchdogNanos =
-        options_.watchdog_nanos == 0 ? kDefaultWatchdogNanos : options_.watchdog_nanos;
+        options_.watchdog_nanos == 0 ? model_.watchdogNanos : options_.watchdog_nanos;
     params_.topP = options_.top_p;
     params_.promptChunk = model_.maxTokens;
     params_.startPosition = 0;

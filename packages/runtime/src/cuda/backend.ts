@@ -1,10 +1,13 @@
 /** @file The CUDA backend: weights packed on the GPU, one cooperative launch per generation. */
-import { ControlWord, controlWords, type Manifest, Status, type Tools } from "@mpk/cuda/manifest";
+import {
+  ControlWord, controlWords, type Manifest, Status, type Tools, watchdogNanosOf,
+} from "@mpk/cuda/manifest";
 import {
   turn, type DeviceBackend, type Finish, type Launch, type OnProgress, type Summary,
 } from "../backend.ts";
+import { explainNoToken, readersOf } from "../culprit.ts";
 import {
-  bufferBytes, defaultWatchdogNanos, finishOf, launchParams, logitsSteps, mostSteps, pageTableOf,
+  bufferBytes, finishOf, launchParams, logitsSteps, mostSteps, pageTableOf,
   promptSteps, type KernelBuffer,
 } from "../kernel.ts";
 import type { Native } from "../native.ts";
@@ -43,6 +46,8 @@ interface Resources {
   readonly stream: Handle;
   readonly decode: Handle;
   readonly manifest: Manifest;
+  /** For reports: they stay open as long as the session. */
+  readonly weights: Weights;
   readonly watchdogNanos: bigint;
   readonly pointers: Readonly<Record<KernelBuffer, DevicePointer>>;
   readonly control: HostMemory;
@@ -78,7 +83,9 @@ export async function openCuda(options: CudaOptions): Promise<DeviceBackend> {
       ...(tools === null ? {} : {
         fillCache: (seed) => tools.fillCache(resources.pointers.kv, manifest.memory.kvBytes, seed),
         readBandwidth: tools.readBandwidth,
+        crowd: tools.crowd,
       }),
+      freeBytes: () => device.memory().freeBytes,
       close: async () => device.close(),
     };
   } catch (error) {
@@ -118,7 +125,8 @@ async function load(
     stream,
     decode,
     manifest,
-    watchdogNanos: options.watchdogNanos ?? defaultWatchdogNanos,
+    weights,
+    watchdogNanos: options.watchdogNanos ?? watchdogNanosOf(manifest.limits),
     pointers,
     control,
     events: [device.event(), device.event()],
@@ -159,7 +167,11 @@ async function* run(r: Resources, launch: Launch): AsyncGenerator<number, Summar
     yield* followTokens(r, launch, buffers, control);
     const status = Atomics.load(control, ControlWord.status);
     if (status === Status.watchdog) throw watchdogError(manifest, control);
-    const finish = finishOf(status, Atomics.load(control, ControlWord.steps), launch, manifest);
+    if (status === Status.badToken) {
+      const step = Atomics.load(control, ControlWord.steps) - 1;
+      throw await explainNoToken(readersOf(manifest), r.weights, step);
+    }
+    const finish = finishOf(status, launch, manifest);
     return await summarize(r, launch, buffers, control, finish);
   } catch (error) {
     failed = true;

@@ -1,12 +1,13 @@
 /** @file The emulated GPU as a device: the emitted source itself, run by this machine's CPU. */
-import { ControlWord, controlWords, type Manifest, Status } from "@mpk/cuda/manifest";
+import { ControlWord, controlWords, type Manifest, Status, watchdogNanosOf } from "@mpk/cuda/manifest";
 import type { DeviceBackend, Launch, OnProgress, Summary } from "../backend.ts";
 import type { Environment } from "../cuda/libraries.ts";
 import { checkProfile, noProfile, profileParams, type ProfileBuffers } from "../cuda/profile.ts";
 import { watchdogError } from "../cuda/watchdog.ts";
+import { explainNoToken, readersOf } from "../culprit.ts";
 import { environmentError } from "../errors.ts";
 import {
-  bufferBytes, defaultWatchdogNanos, finishOf, launchParams, logitsSteps, pageTableOf, promptSteps,
+  bufferBytes, finishOf, launchParams, logitsSteps, pageTableOf, promptSteps,
   type KernelBuffer,
 } from "../kernel.ts";
 import { profileRoom, readProfile, type Profile } from "../profile.ts";
@@ -162,8 +163,11 @@ async function* run(e: Emulated, launch: Launch): AsyncGenerator<number, Summary
     const status = control[ControlWord.status] ?? 0;
     if (status === Status.watchdog) throw watchdogError(manifest, control);
     const done = control[ControlWord.steps] ?? 0;
+    if (status === Status.badToken) {
+      throw await explainNoToken(readersOf(manifest), e.options.weights, done - 1);
+    }
     return {
-      finish: finishOf(status, done, launch, manifest),
+      finish: finishOf(status, launch, manifest),
       promptTokens: launch.promptIds.length,
       tokens: given,
       steps: done,
@@ -255,7 +259,7 @@ async function begin(
     tokens: tokens.address,
     stamps: 0n,
     logitsLog: logits.bytes === 0 ? 0n : logits.address,
-    watchdogNanos: options.watchdogNanos ?? defaultWatchdogNanos,
+    watchdogNanos: options.watchdogNanos ?? watchdogNanosOf(manifest.limits),
     ...profileParams(profile, launch.profile),
     stampCount: 0,
   });
