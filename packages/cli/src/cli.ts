@@ -4,10 +4,13 @@ import { benchCommand } from "./commands/bench.ts";
 import { compileCommand } from "./commands/compile.ts";
 import { demoCommand } from "./commands/demo.ts";
 import { doctorCommand } from "./commands/doctor.ts";
+import { faultsCommand } from "./commands/faults.ts";
 import { inspectCommand } from "./commands/inspect.ts";
 import { profileCommand } from "./commands/profile.ts";
+import { repeatCommand } from "./commands/repeat.ts";
 import { runCommand } from "./commands/run.ts";
 import { simulateCommand } from "./commands/simulate.ts";
+import { soakCommand } from "./commands/soak.ts";
 import { tuneCommand } from "./commands/tune.ts";
 import { verifyCommand } from "./commands/verify.ts";
 import { viewCommand } from "./commands/view.ts";
@@ -39,6 +42,9 @@ export async function runCli(args: readonly string[], io: Io): Promise<number> {
   simulateCommand(program, io);
   viewCommand(program, io);
   tuneCommand(program, io, setExit);
+  repeatCommand(program, io, setExit);
+  soakCommand(program, io, setExit);
+  faultsCommand(program, io, setExit);
   doctorCommand(program, io);
   demoCommand(program, io, setExit);
   try {

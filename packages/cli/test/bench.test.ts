@@ -11,7 +11,7 @@ const page = new URL("../../../docs/performance.results.json", import.meta.url).
 
 describe("bench", () => {
   test("without a GPU there are no times: exit code 3 and a sentence", async () => {
-    for (const args of [["bench"], ["profile"], ["tune"]].map((each) => [...each, "qwen3-8b"])) {
+    for (const args of [["bench"], ["profile"], ["tune"], ["repeat"]].map((each) => [...each, "qwen3-8b"])) {
       const ran = await mpk(args);
       expect(ran).toMatchObject({ code: 3, out: "" });
       expect(ran.err).toMatch(/^error: nothing can be timed here.*\n {2}fix: .*GPU/);

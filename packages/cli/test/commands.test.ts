@@ -144,7 +144,7 @@ test("help has examples and the exit codes", async () => {
   const help = await mpk(["--help"]);
   expect(help.code).toBe(0);
   expect(help.out).toMatch(/Exit codes:\n {2}0 .*\n {2}1 .*\n {2}2 .*\n {2}3 .*\n {2}130 /);
-  for (const command of ["run", "compile", "verify", "inspect", "bench", "profile", "tune", "demo"]) {
+  for (const command of ["run", "compile", "verify", "inspect", "bench", "profile", "tune", "repeat", "soak", "faults", "demo"]) {
     expect((await mpk([command, "--help"])).out).toMatch(/Examples:\n {2}\$ mpk /);
   }
 });
