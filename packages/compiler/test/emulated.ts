@@ -6,8 +6,8 @@ import { emit, emulatorFiles, findTarget, type Emitted } from "@mpk/cuda";
 import { toBf16Bits, type Program } from "@mpk/ir";
 import { bodyTable, scheduleTable } from "@mpk/ops";
 import {
-  openEmulated, openVirtual, type DeviceBackend, type Instrument, type Launch, type StoredTensor, type Summary,
-  type Weights,
+  openEmulated, openVirtual, type DeviceBackend, type Instrument, type Launch, type ProfileWanted,
+  type StoredTensor, type Summary, type Weights,
 } from "@mpk/runtime";
 import { plan, virtual, type Plan, type PlanOptions } from "@mpk/schedule";
 import { expect } from "vitest";
@@ -64,6 +64,8 @@ export interface EmulatedCase {
   readonly plan?: Plan;
   readonly scheduleSeed?: number;
   readonly instrument?: Instrument;
+  /** The steps that the kernel keeps a profile of. Default: it has none. */
+  readonly profile?: ProfileWanted;
   /** Default: seven tokens. */
   readonly promptIds?: readonly number[];
   /** Default 4. */
@@ -79,7 +81,7 @@ export function planOf(c: EmulatedCase): Plan {
     plan(c.program, scheduleTable, virtual(c.sms ?? 3, { sharedBytes }), c.planOptions);
 }
 
-const launchOf = (c: EmulatedCase): Launch => ({
+const launchOf = (c: EmulatedCase, profile?: ProfileWanted): Launch => ({
   promptIds: c.promptIds ?? [1, 5, 3, 2, 8, 13, 7],
   maxTokens: c.maxTokens ?? 4,
   sampling: { temperature: 0, topK: 0, topP: 1, seed: 0n },
@@ -88,6 +90,7 @@ const launchOf = (c: EmulatedCase): Launch => ({
   stamps: false,
   startPosition: 0,
   signal: new AbortController().signal,
+  ...(profile === undefined ? {} : { profile }),
 });
 
 export interface Generated {
@@ -112,7 +115,9 @@ export async function generate(device: DeviceBackend, launch: Launch): Promise<G
 
 /** A case's source, as it is emitted. */
 export const emitOf = (c: EmulatedCase): Emitted =>
-  emit(planOf(c), scheduleTable, bodyTable, { target: c.target ?? "sm_90a" });
+  emit(planOf(c), scheduleTable, bodyTable, {
+    target: c.target ?? "sm_90a", profile: c.profile !== undefined,
+  });
 
 export async function runEmulated(c: EmulatedCase): Promise<Generated> {
   const { source, manifest } = emitOf(c);
@@ -124,7 +129,7 @@ export async function runEmulated(c: EmulatedCase): Promise<Generated> {
     scheduleSeed: c.scheduleSeed ?? 0,
     instrument: c.instrument ?? "none",
   });
-  return generate(device, launchOf(c));
+  return generate(device, launchOf(c, c.profile));
 }
 
 export async function runVirtual(c: EmulatedCase): Promise<Generated> {

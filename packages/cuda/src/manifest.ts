@@ -58,8 +58,8 @@ const paramSpec: ParamSpec = [
 
 /** More of them in a kernel that profiles itself, behind the others. */
 const profileSpec: ParamSpec = [
-  ["profile", "ptr", 1, "u64 [profileSteps, SMs, records, words]: times, zero before the launch"],
-  ["profileFull", "ptr", 1, "u64 [SMs, profileFullCount, 2]: when the ring was full; zero before"],
+  ["profile", "ptr", 1, "u32 [profileSteps, SMs, records, words]: marks, zero before the launch"],
+  ["profileFull", "ptr", 1, "u32 [SMs, profileFullCount, 2]: when the ring was full; zero before"],
   ["profileFirst", "u32", 1, "the first step whose times are kept"],
   ["profileSteps", "u32", 1, "0: none"],
   ["profileFullCount", "u32", 1, ""],
@@ -246,32 +246,50 @@ export interface Manifest {
 }
 
 /**
- * Words of a profile's record: times by %globaltimer in nanoseconds, 0 where there is none, but
- * `stalled`, which is a sum. Record 0 of an SM is its step (start: ready for the step gate; ready:
- * the gate is open), record 1 + i its instruction i.
+ * Words of a profile's record of an instruction, which is record 1 + its place in its SM's list: low
+ * words of the SM's clock, 0 where there is none, but `stalled`, which is a sum of clocks.
  */
 export const ProfileMark = {
   /** The instruction begins. */
   start: 0,
   /** All it depends on is there. */
   ready: 1,
+  /** Its activations lie in shared memory, normed, if they do at once. */
+  placed: 2,
   /** Its first chunk is asked for: what is done once before has been done. */
-  asked: 2,
+  asked: 3,
   /** Its first chunk is there. */
-  data: 3,
-  /** Its last chunk has been used. */
-  consumed: 4,
+  data: 4,
+  /** All warps have used their last chunks. */
+  consumed: 5,
+  /** The first thread has stored its outputs. */
+  stored: 6,
   /** Its signals are out. */
-  end: 5,
-  /** Nanoseconds that the first consumer warp waited for chunks after the first. */
-  stalled: 6,
+  end: 7,
+  /** How long the first consumer warp waited for chunks after the first. */
+  stalled: 8,
 } as const;
 
-/** u64 words of a record. */
-export const profileWords = 8;
+/**
+ * Words of record 0, the step's own: low words of the SM's clock, and beside two of them the clock of
+ * all SMs (%globaltimer, nanoseconds) in two words, the low one first.
+ */
+export const StepMark = {
+  /** The SM is ready for the step. */
+  arrived: 0,
+  /** The step's gate is open. */
+  opened: 1,
+  /** Its last instruction has ended. */
+  done: 2,
+  arrivedNanos: 3,
+  doneNanos: 5,
+} as const;
 
-/** A wait for a free stage that is shorter is not logged: two ticks of an H200's %globaltimer. */
-export const profileShortestNanos = 64;
+/** u32 words of a record. */
+export const profileWords = 9;
+
+/** Shorter waits for a free stage are not kept. */
+export const profileShortestClocks = 100;
 
 /** What a profile's records are of. */
 export interface ProfileLayout {

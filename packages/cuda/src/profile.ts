@@ -2,8 +2,11 @@
 import type { Plan } from "@mpk/schedule";
 import { idsOf } from "./encode.ts";
 import {
-  type ProfileLayout, ProfileMark, profileShortestNanos, profileWords,
+  type ProfileLayout, ProfileMark, profileShortestClocks, profileWords, StepMark,
 } from "./manifest.ts";
+
+/** An instruction's marks leave while the next one runs: with the one after it that makes three. */
+const profileSlots = 4;
 
 /** An SM's instructions follow its step's own record. */
 function recordsOf(plan: Plan): number {
@@ -13,16 +16,19 @@ function recordsOf(plan: Plan): number {
 
 /** Constants of the device code. */
 export function profileConstants(plan: Plan): readonly { name: string; value: number }[] {
-  const marks = Object.entries(ProfileMark).map(([mark, value]) => ({
-    name: `kMark${mark.charAt(0).toUpperCase()}${mark.slice(1)}`,
-    value,
-  }));
+  const named = (prefix: string, words: Readonly<Record<string, number>>) =>
+    Object.entries(words).map(([word, value]) => ({
+      name: `${prefix}${word.charAt(0).toUpperCase()}${word.slice(1)}`,
+      value,
+    }));
   return [
     { name: "kProfileSms", value: plan.machine.sms },
     { name: "kProfileRecords", value: recordsOf(plan) },
     { name: "kProfileWords", value: profileWords },
-    { name: "kProfileShortestNanos", value: profileShortestNanos },
-    ...marks,
+    { name: "kProfileSlots", value: profileSlots },
+    { name: "kProfileShortestClocks", value: profileShortestClocks },
+    ...named("kMark", ProfileMark),
+    ...named("kStepMark", StepMark),
   ];
 }
 

@@ -5,7 +5,9 @@ import { scheduleTable } from "@mpk/ops";
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { deviceText } from "../src/emit.ts";
-import { kernelParams, ProfileMark, profiledParams, profileWords } from "../src/index.ts";
+import {
+  kernelParams, ProfileMark, profiledParams, profileWords, StepMark,
+} from "../src/index.ts";
 import { decoderPlans, emitReal } from "./emitted/decoders.ts";
 import { everyOp } from "./emitted/programs.ts";
 import { tasksOf } from "./emitted/source.ts";
@@ -29,7 +31,7 @@ describe("without it", () => {
     fc.assert(
       fc.property(decoderPlans, (made) => {
         const { source, manifest } = emitReal(made);
-        expect(source).not.toMatch(/profile|kMark|TimedWait|FullRing/i);
+        expect(source).not.toMatch(/profile|kMark|kStepMark|ChunkWait|marks|clocks|log_full/i);
         expect(manifest.profile).toBeUndefined();
         expect(manifest.params).toEqual(kernelParams);
       }),
@@ -67,14 +69,17 @@ describe("with it", () => {
   });
 
   test("every mark is made somewhere, and the parameters only grow", () => {
-    const made = plan(everyOp(), scheduleTable, virtual(3));
+    const made = plan(everyOp(), scheduleTable, virtual(3), { protocol: "flag" });
     const { source, manifest } = emitReal(made, "sm_90a", true);
-    const names = Object.keys(ProfileMark);
-    for (const mark of names) {
-      const name = `kMark${mark.charAt(0).toUpperCase()}${mark.slice(1)}`;
-      expect(source.split(name).length - 1, name).toBeGreaterThanOrEqual(2);
+    for (const [prefix, words] of [["kMark", ProfileMark], ["kStepMark", StepMark]] as const) {
+      for (const mark of Object.keys(words)) {
+        const name = `${prefix}${mark.charAt(0).toUpperCase()}${mark.slice(1)}`;
+        expect(source.split(new RegExp(`${name}\\b`)).length - 1, name).toBeGreaterThanOrEqual(2);
+      }
     }
-    expect(names.length).toBeLessThanOrEqual(profileWords);
+    expect(Math.max(...Object.values(ProfileMark))).toBeLessThan(profileWords);
+    // A time of all SMs takes two words.
+    expect(Math.max(...Object.values(StepMark)) + 1).toBeLessThan(profileWords);
     expect(source).not.toContain("//profile:");
     const { fields } = profiledParams;
     expect(fields.slice(0, kernelParams.fields.length)).toEqual(kernelParams.fields);

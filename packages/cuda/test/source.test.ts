@@ -1,5 +1,5 @@
 /** @file The emitted text as a whole: the same bytes every time, and names never become code. */
-import { readdirSync, readFileSync } from "node:fs";
+import { readdirSync } from "node:fs";
 import { tmpdir } from "node:os";
 import type { Program } from "@mpk/ir";
 import { machines, plan, virtual, type Plan } from "@mpk/schedule";
@@ -134,8 +134,7 @@ describe("names are data", () => {
 });
 
 /** The text of machine.cuh, wherever it lies in a source. */
-const machineText = (): string =>
-  readFileSync(new URL("../src/device/machine.cuh", import.meta.url), "utf8").trim();
+const machineText = (): string => deviceText("machine.cuh").trim();
 
 describe("the text needs nothing from outside", () => {
   test("it includes nothing, and only machine.cuh's part knows the machine", () => {

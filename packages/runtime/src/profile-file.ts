@@ -39,6 +39,8 @@ const schema = z.object({
         layer: count.nullable(), tileLo: count, tileHi: count, streamedBytes: count,
         start: nanos, ready: nanos, asked: nanos.nullable(), data: nanos.nullable(),
         consumed: nanos.nullable(), end: nanos, stalledNanos: nanos,
+        // Files of older versions have neither.
+        placed: nanos.nullable().default(null), stored: nanos.nullable().default(null),
       }, want("an instruction's times")), want("a list of instructions")),
     }, want("an SM's step")), want("a list of SMs")),
   }, want("a step")), want("a list of steps")).min(1, want("at least one step")),

@@ -1,7 +1,8 @@
 /** @file What a kernel that profiles itself measured: each SM's instructions with their times. Pure. */
 import {
-  type Manifest, type ProfileLayout, ProfileMark, profileWords,
+  type Manifest, type ProfileLayout, ProfileMark, profileWords, StepMark,
 } from "@mpk/cuda/manifest";
+import { clocksSince, nanosAt, type Pair, ProfileWords, ringFullOf } from "./profile-clocks.ts";
 
 /** Which steps to keep; a prompt's steps count too. */
 export interface ProfileWanted {
@@ -26,10 +27,14 @@ export interface InstructionTimes {
   readonly start: number;
   /** All it depends on is there. */
   readonly ready: number;
+  /** Its activations lie in shared memory, normed; null where that is not marked. */
+  readonly placed: number | null;
   /** First chunk asked for, and there, and last chunk used; null where nothing is streamed. */
   readonly asked: number | null;
   readonly data: number | null;
   readonly consumed: number | null;
+  /** The first thread's outputs stored; null as `placed`. */
+  readonly stored: number | null;
   /** Its signals are out. */
   readonly end: number;
   /** Nanoseconds that the first warp waited for chunks after the first. */
@@ -83,8 +88,8 @@ export function profileRoom(
 ): ProfileRoom {
   const fullCount = fullsPerInstruction * layout.records * (steps + 1);
   return {
-    timesBytes: 8 * profileWords * layout.records * sms * steps,
-    fullBytes: 16 * fullCount * sms,
+    timesBytes: 4 * profileWords * layout.records * sms * steps,
+    fullBytes: 8 * fullCount * sms,
     fullCount,
   };
 }
@@ -93,6 +98,40 @@ export function profileRoom(
 function layerOf(scope: string): number | null {
   const found = /(?:^|\.)(\d+)(?:\.|$)/.exec(scope)?.[1];
   return found === undefined ? null : Number(found);
+}
+
+/** One SM's step. */
+function smStepOf(
+  { ops }: Pick<Manifest, "ops">,
+  layout: ProfileLayout,
+  words: ProfileWords,
+  { step, sm, pair }: { readonly step: number; readonly sm: number; readonly pair: Pair },
+): SmStep {
+  const first = words.at(step, sm, 0, StepMark.arrived);
+  const time = (word: number) =>
+    Math.round(nanosAt(pair, pair.clocks[0] + clocksSince(first, word)));
+  const arrived = time(first);
+  const tasks = layout.tasks[sm] ?? [];
+  const instructions = Array.from({ length: tasks.length / 4 }, (_, i): InstructionTimes => {
+    const [op = 0, tileLo = 0, tileHi = 0, streamedBytes = 0] = tasks.slice(4 * i, 4 * i + 4);
+    const { kind = "?", scope = "" } = ops[op] ?? {};
+    const word = (mark: keyof typeof ProfileMark) => words.at(step, sm, i + 1, ProfileMark[mark]);
+    const maybe = (mark: keyof typeof ProfileMark) => word(mark) === 0 ? null : time(word(mark));
+    const start = time(word("start"));
+    return {
+      sm, instruction: i, op, kind, scope, layer: layerOf(scope), tileLo, tileHi, streamedBytes,
+      start,
+      ready: maybe("ready") ?? start,
+      placed: maybe("placed"),
+      asked: maybe("asked"),
+      data: maybe("data"),
+      consumed: maybe("consumed"),
+      stored: maybe("stored"),
+      end: maybe("end") ?? start,
+      stalledNanos: time(first + word("stalled")) - arrived,
+    };
+  });
+  return { sm, instructions, arrived, opened: time(words.at(step, sm, 0, StepMark.opened)) };
 }
 
 /**
@@ -104,59 +143,30 @@ export function readProfile(
   manifest: Pick<Manifest, "ops">,
   layout: ProfileLayout,
   wanted: ProfileWanted,
-  times: BigUint64Array,
-  full: BigUint64Array,
+  times: Uint32Array,
+  full: Uint32Array,
 ): Profile {
-  const zero = times.reduce((least, word, i) => {
-    const isTime = word !== 0n && i % profileWords !== ProfileMark.stalled;
-    return isTime && (least === 0n || word < least) ? word : least;
-  }, 0n);
-  const sms = layout.tasks.length;
-  const word = (step: number, sm: number, record: number, mark: keyof typeof ProfileMark) =>
-    times[((step * sms + sm) * layout.records + record) * profileWords + ProfileMark[mark]] ?? 0n;
-  const at = (...where: Parameters<typeof word>) => Number(word(...where) - zero);
-  const maybe = (...where: Parameters<typeof word>) =>
-    word(...where) === 0n ? null : at(...where);
-  const smStep = (step: number, sm: number): SmStep => {
-    const tasks = layout.tasks[sm] ?? [];
-    const instructions = Array.from({ length: tasks.length / 4 }, (_, i): InstructionTimes => {
-      const [op = 0, tileLo = 0, tileHi = 0, streamedBytes = 0] = tasks.slice(4 * i, 4 * i + 4);
-      const { kind = "?", scope = "" } = manifest.ops[op] ?? {};
-      const start = at(step, sm, i + 1, "start");
-      const end = maybe(step, sm, i + 1, "end") ?? start;
-      return {
-        sm, instruction: i, op, kind, scope, layer: layerOf(scope), tileLo, tileHi, streamedBytes,
-        start,
-        ready: maybe(step, sm, i + 1, "ready") ?? start,
-        asked: maybe(step, sm, i + 1, "asked"),
-        data: maybe(step, sm, i + 1, "data"),
-        consumed: maybe(step, sm, i + 1, "consumed"),
-        end,
-        stalledNanos: Number(word(step, sm, i + 1, "stalled")),
-      };
-    });
-    return {
-      sm, instructions, arrived: at(step, sm, 0, "start"), opened: at(step, sm, 0, "ready"),
-    };
-  };
-  const working = layout.tasks.flatMap((tasks, sm) => (tasks.length > 0 ? [sm] : []));
-  const ran = Array.from({ length: wanted.steps }, (_, step) => step).filter(
-    (step) => working.every((sm) => word(step, sm, 1, "end") !== 0n),
-  );
-  const room = full.length / 2 / Math.max(1, sms);
-  const ringFull = layout.tasks.map((_, sm) => {
-    const entries = Array.from({ length: room }, (_, i) => 2 * (sm * room + i));
-    return entries.flatMap((i) => {
-      const [from = 0n, to = 0n] = full.subarray(i, i + 2);
-      return from === 0n ? [] : [{ from: Number(from - zero), to: Number(to - zero) }];
-    });
-  });
+  const words = new ProfileWords(layout, times);
+  const sms = layout.tasks.map((_, sm) => sm);
+  const working = sms.filter((sm) => (layout.tasks[sm]?.length ?? 0) > 0);
+  const ran = Array.from({ length: wanted.steps }, (_, step) => step)
+    .filter((step) => words.ran(step, working));
+  const zero = words.earliest(ran, working);
+  const pairs = sms.map((sm) => working.includes(sm) ? words.pairs(sm, ran, zero) : []);
+  const room = full.length / Math.max(1, sms.length);
+  const ringFull = sms.map((sm) => ringFullOf(
+    full.subarray(sm * room, (sm + 1) * room), pairs[sm] ?? [],
+    words.at(ran[0] ?? 0, sm, 0, StepMark.arrived),
+  ));
   return {
-    steps: ran.map((step) => ({
+    steps: ran.map((step, index) => ({
       step: wanted.firstStep + step,
-      sms: working.map((sm) => smStep(step, sm)),
+      sms: working.flatMap((sm) => {
+        const pair = pairs[sm]?.[index];
+        return pair === undefined ? [] : [smStepOf(manifest, layout, words, { step, sm, pair })];
+      }),
     })),
     ringFull,
-    ringFullCut: room > 0 && ringFull.some((entries) => entries.length === room),
+    ringFullCut: room > 0 && ringFull.some((entries) => entries.length === room / 2),
   };
 }

@@ -4,7 +4,7 @@ import { chmodSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:f
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import {
-  ControlWord, type Manifest, paramsAsC, profiledParams, profileWords, Status, type TensorPart,
+  ControlWord, type Manifest, paramsAsC, profiledParams, profileWords, Status, StepMark, type TensorPart,
   type Tools,
 } from "@mpk/cuda/manifest";
 import { findHostCompiler } from "../../../scripts/tiers.ts";
@@ -80,6 +80,9 @@ const constants = () => ({
   kStatusBadToken: Status.badToken,
   kVocab: vocab,
   kProfileStepWords: 132 * 2 * profileWords,
+  kProfileWords: profileWords,
+  kArrivedNanos: StepMark.arrivedNanos,
+  kDoneNanos: StepMark.doneNanos,
   kStreamBytes: manifest.memory.streamBytes,
   kResidentBytes: manifest.memory.residentBytes,
   kFlagOffset: manifest.memory.flags?.offsetBytes ?? 0,

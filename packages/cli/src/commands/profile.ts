@@ -132,30 +132,36 @@ interface Ran {
 
 const empty: Profile = { steps: [], ringFull: [], ringFullCut: false };
 
-/** One launch whose last steps are kept; and their median by the stamps at their ends. */
-async function run(
-  opened: Opened,
-  { context, steps, skip }: Options,
-  keeps: boolean,
-): Promise<Ran> {
+/** Launches behind a first one, whose steps are compared where the overhead is asked for. */
+const comparedLaunches = 5;
+
+/** A launch whose last steps are kept; and their median by the stamps at their ends. */
+async function run(opened: Opened, options: Options, keeps: boolean): Promise<Ran> {
+  const { context, steps, skip, overhead = false } = options;
   const { session, compiled } = opened;
   const { read, ...asked } = requestFor(session, context);
   if (!read) await session.fillCache(2n);
   const promptSteps = Math.ceil(asked.promptIds.length / compiled.plan.program.limits.maxTokens);
-  const generation = session.generate({
-    ...asked, maxTokens: skip + steps, eosIds: [], stamps: true,
-    ...(keeps ? { profile: { firstStep: promptSteps + skip - 1, steps } } : {}),
-  });
-  for await (const _ of generation);
-  const { profile, stampNanos, millis } = generation.summary();
-  const all = stepMillis({ stampNanos, millis, promptSteps });
-  const times = all.tokens.slice(-steps);
+  const launch = async () => {
+    const generation = session.generate({
+      ...asked, maxTokens: skip + steps, eosIds: [], stamps: true,
+      ...(keeps ? { profile: { firstStep: promptSteps + skip - 1, steps } } : {}),
+    });
+    for await (const _ of generation);
+    const { profile, stampNanos, millis } = generation.summary();
+    return { profile, ...stepMillis({ stampNanos, millis, promptSteps }) };
+  };
+  const first = await launch();
+  const later: (typeof first)[] = [];
+  while (overhead && later.length < comparedLaunches) later.push(await launch());
+  const times = (overhead ? later : [first]).flatMap(({ tokens }) => tokens.slice(-steps));
   const stepMs = times.length === 0 ? null : spreadOfTimes(times).p50;
   // The first step has no stamp before it: it is taken to be as long as its like.
-  const like = all.prompt.length > 0 ? all.prompt : all.tokens;
+  const like = first.prompt.length > 0 ? first.prompt : first.tokens;
   const launchMs = like.length === 0
     ? null
-    : all.firstToken - all.prompt.reduce((a, b) => a + b, 0) - spreadOfTimes(like).p50;
+    : first.firstToken - first.prompt.reduce((a, b) => a + b, 0) - spreadOfTimes(like).p50;
+  const { profile } = later.at(-1) ?? first;
   if (!keeps) return { profile: empty, stepMs, launchMs };
   if (profile !== undefined && profile.steps.length > 0) return { profile, stepMs, launchMs };
   throw runtimeError("the kernel kept no profile", "lower --steps, or raise --max-context");

@@ -7,12 +7,14 @@ export const parts = {
   dispatch: "between two instructions",
   imbalance: "waiting for SMs that still work on what this one needs",
   handOff: "the last signal is out, this SM has not seen it",
-  prepare: "inputs and norms, before the first weights are asked for",
+  norm: "inputs normed and into shared memory",
+  prepare: "what else comes before the first weights are asked for",
   ringEmpty: "waiting for weights: they are not there yet",
   stream: "using weights as they come",
   attention: "attention",
   compute: "ops without weights",
-  finish: "sums, epilogue, stores and signals after the last weights",
+  finish: "sums, epilogue and stores after the last weights",
+  signal: "outputs are stored, until the last signal is out",
   tail: "after this SM's last weights, until the next step's gate",
 } as const;
 
@@ -45,7 +47,7 @@ function boundaries(
     ...(signal === null ? [] : [[Math.min(signal, one.ready), "imbalance"] as const]),
     [one.ready, "handOff"],
   ] as const;
-  const { asked, data, consumed } = one;
+  const { placed, asked, data, consumed, stored } = one;
   if (asked === null || data === null) {
     return [...waits, [one.end, known.attends(one.op) ? "attention" : "compute"]];
   }
@@ -53,8 +55,10 @@ function boundaries(
   // Later waits for weights have no place of their own: they are put first.
   const stalled = Math.min(one.stalledNanos, Math.max(0, used - data));
   return [
-    ...waits, [asked, "prepare"], [data + stalled, "ringEmpty"], [used, "stream"],
-    [one.end, "finish"],
+    ...waits, ...(placed === null ? [] : [[placed, "norm"] as const]), [asked, "prepare"],
+    [data + stalled, "ringEmpty"], [used, "stream"],
+    ...(stored === null ? [] : [[stored, "finish"] as const]),
+    [one.end, stored === null ? "finish" : "signal"],
   ];
 }
 

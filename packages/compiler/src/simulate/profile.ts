@@ -28,9 +28,11 @@ export function profileOf(plan: Plan, { times, recording }: Simulation): Profile
       // An SM that is ahead has come to its first task before the step begins.
       start: Math.max(0, at(times.free)),
       ready: Math.max(0, at(times.ready)),
+      placed: null,
       asked: streamed(times.begin),
       data: streamed(times.data),
       consumed: streamed(times.consumed),
+      stored: null,
       end: at(times.end),
       stalledNanos: at(times.stalled),
     };

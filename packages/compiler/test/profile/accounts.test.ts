@@ -12,8 +12,9 @@ const plans = [1, 3, 7].map(tinyPlan);
 const anyPlan = fc.nat(plans.length - 1);
 const nanos = fc.integer({ min: 0, max: 5000 });
 const costs: fc.Arbitrary<Costs> = fc.record({
-  gate: nanos, dispatch: nanos, handOff: nanos, prepare: nanos, ringEmpty: nanos, stalled: nanos,
-  stream: nanos, finish: nanos, attention: nanos, compute: nanos,
+  gate: nanos, dispatch: nanos, handOff: nanos, norm: nanos, prepare: nanos, ringEmpty: nanos,
+  stalled: nanos, stream: nanos, finish: nanos, signal: nanos, attention: nanos,
+  compute: nanos,
 });
 
 /** Disjoint intervals in order. */
@@ -30,9 +31,11 @@ const intervals: fc.Arbitrary<readonly Interval[]> = fc
 function scrambled(profile: Profile, draw: () => number): Profile {
   const change = (one: InstructionTimes): InstructionTimes => {
     const pick = (time: number | null) => (time === null ? null : time + draw());
+    const drop = (time: number | null) => (draw() < 0 ? null : pick(time));
     return {
       ...one, start: one.start + draw(), ready: one.ready + draw(), end: one.end + draw(),
-      asked: pick(one.asked), data: pick(one.data), consumed: pick(one.consumed),
+      placed: drop(one.placed), asked: pick(one.asked), data: pick(one.data),
+      consumed: pick(one.consumed), stored: drop(one.stored),
     };
   };
   return {
@@ -132,10 +135,12 @@ describe("laws", () => {
           (made.program.ops[made.tasks.op[task] ?? 0]?.states.length ?? 0) > 0;
         const expected = {
           dispatch: before.length * cost.dispatch,
+          norm: streaming * cost.norm,
           prepare: streaming * cost.prepare,
           ringEmpty: streaming * (cost.ringEmpty + cost.stalled),
           stream: streaming * cost.stream,
           finish: streaming * cost.finish,
+          signal: streaming * cost.signal,
           attention: before.filter(attends).length * cost.attention,
         };
         for (const [part, total] of Object.entries(expected)) {
@@ -149,8 +154,8 @@ describe("laws", () => {
 
 describe("an example", () => {
   const cost: Costs = {
-    gate: 700, dispatch: 10, handOff: 900, prepare: 300, ringEmpty: 40, stalled: 60, stream: 2000,
-    finish: 200, attention: 1500, compute: 100,
+    gate: 700, dispatch: 10, handOff: 900, norm: 200, prepare: 100, ringEmpty: 40, stalled: 60,
+    stream: 2000, finish: 100, signal: 100, attention: 1500, compute: 100,
   };
   const made = tinyPlan(3);
   const profile = simulate(made, 2, cost);

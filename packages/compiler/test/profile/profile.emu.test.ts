@@ -3,10 +3,15 @@ import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { InstructionTimes } from "@mpk/runtime";
-import { afterAll, expect, test } from "vitest";
+import { afterAll, describe, expect, test, vi } from "vitest";
 import { open, type Opened } from "../../src/index.ts";
 import { accountsOf, partNames } from "../../src/profile/index.ts";
+import { layered, passed } from "../../../cuda/test/emitted/programs.ts";
 import { writeCheckpoint } from "../checkpoint.ts";
+import { expectSame, runEmulated, type EmulatedCase } from "../emulated.ts";
+
+// A busy machine may take long to compile; nothing here measures time.
+vi.setConfig({ testTimeout: 300_000 });
 
 const dir = mkdtempSync(join(tmpdir(), "mpk-profile-"));
 afterAll(() => rmSync(dir, { recursive: true, force: true }));
@@ -44,11 +49,13 @@ test("marks come in order, producers before consumers, and the tokens are the sa
         for (const mark of ["asked", "data", "consumed"] as const) {
           expect(one[mark] === null).toBe(!streams);
         }
-        const marks = [one.start, one.ready, one.asked, one.data, one.consumed, one.end];
-        for (const mark of marks.filter((each) => each !== null)) {
-          expect(mark).toBeGreaterThanOrEqual(last);
-          last = mark;
+        // Several threads mark: what one of them has done before the other is in order.
+        const streamed = [one.asked, one.data, one.consumed];
+        for (const inner of [[one.ready], streamed]) {
+          const marks = [last, one.start, ...inner.filter((each) => each !== null), one.end];
+          expect(marks).toEqual(marks.toSorted((a, b) => a - b));
         }
+        last = one.end;
       });
     }
     for (let task = 0; task < plan.tasks.count; task++) {
@@ -61,7 +68,8 @@ test("marks come in order, producers before consumers, and the tokens are the sa
           );
           if (!signals.includes(event)) continue;
           const { consumed, ready } = at.get(other)!;
-          expect(at.get(task)!.ready).toBeGreaterThanOrEqual(consumed ?? ready);
+          // Between the two clocks of a pair lies a reading.
+          expect(at.get(task)!.ready + 100).toBeGreaterThanOrEqual(consumed ?? ready);
         }
       }
     }
@@ -73,6 +81,25 @@ test("marks come in order, producers before consumers, and the tokens are the sa
     expect(accounts.parts[part].nanos).toBeGreaterThan(0);
   }
   expect(profile!.ringFull.flat().length).toBeGreaterThan(0);
+});
+
+describe("watched, marks", () => {
+  const watched: EmulatedCase = {
+    program: passed(layered(2)), maxTokens: 3, scheduleSeed: 1, instrument: "races",
+    planOptions: { protocol: "flag" }, profile: { firstStep: 0, steps: 2 },
+  };
+
+  test("make no race, in steps that are kept and in others", () => expectSame(watched));
+
+  test("that leave while they are made do", async () => {
+    const [late, soon] = ["(c.instruction > 1) keep_marks(c, kConsumerWarps - 1, c.instruction - 2)",
+      "(true) keep_marks(c, kConsumerWarps - 1, c.instruction)"];
+    const edit = (source: string): string => {
+      expect(source).toContain(late);
+      return source.replace(late ?? "", soon ?? "");
+    };
+    await expect(runEmulated({ ...watched, edit })).rejects.toThrow(/race/);
+  });
 });
 
 test("mpk profile's trace and tables come from it", async () => {

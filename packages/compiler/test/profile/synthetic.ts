@@ -13,11 +13,13 @@ export interface Costs {
   readonly gate: number;
   readonly dispatch: number;
   readonly handOff: number;
+  readonly norm: number;
   readonly prepare: number;
   readonly ringEmpty: number;
   readonly stalled: number;
   readonly stream: number;
   readonly finish: number;
+  readonly signal: number;
   readonly attention: number;
   readonly compute: number;
 }
@@ -92,12 +94,16 @@ function timesOf(
   if (segment === undefined) {
     const attends = (made.program.ops[op]?.states.length ?? 0) > 0;
     const end = ready + (attends ? costs.attention : costs.compute);
-    return { ...common, asked: null, data: null, consumed: null, end, stalledNanos: 0 };
+    const none = { placed: null, stored: null };
+    return { ...common, ...none, asked: null, data: null, consumed: null, end, stalledNanos: 0 };
   }
-  const asked = ready + costs.prepare;
+  const placed = ready + costs.norm;
+  const asked = placed + costs.prepare;
   const data = asked + costs.ringEmpty;
   const consumed = data + costs.stalled + costs.stream;
+  const stored = consumed + costs.finish;
   return {
-    ...common, asked, data, consumed, end: consumed + costs.finish, stalledNanos: costs.stalled,
+    ...common, placed, asked, data, consumed, stored, end: stored + costs.signal,
+    stalledNanos: costs.stalled,
   };
 }

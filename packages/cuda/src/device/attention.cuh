@@ -358,7 +358,7 @@ template <class C> MPK_DEVICE void run_attention_of_many(Context& c, const u32* 
       prepare_row<C>(c, ops, s, head, which, token, needs);
     }
     consumer_barrier();
-    //flags: //profile: if (one && c.thread == 0) mark(c, kMarkReady);
+    //flags: //profile: if (one) mark_ready(c, head);
     constexpr u32 kFits = MPK_FEW_KEYS && C::kQueryBlock > 2 ? 2 : C::kQueryBlock;
     constexpr u32 kBlock = kFits < kMaxTokens ? kFits : kMaxTokens;
     for (u32 query = 0; query < c.tokens; query += kBlock) {

@@ -30,7 +30,7 @@ struct Shared {
   u32 leave;    // the launch is over: the producer drains and goes
   //flags: u32 manySteps;   // steps of several tokens so far, the current one among them
   //flags: u32 copyOffset;  // of the copy of flagged values that a step of one token uses
-  //profile: u32 stalledNanos;  // the current task's waits for later chunks, as thread 0 saw them
+  //profile: u32 marks[kProfileSlots][kProfileWords];  // of the last instructions
 };
 
 static_assert(kConsumerWarps >= 2 && kStages % kConsumerWarps == 0, "see find_crossing, Producer");
@@ -176,6 +176,7 @@ MPK_DEVICE void begin_task(Context& c, const u32* in) {
 
 // Publishes the task's writes. All consumer threads call.
 MPK_DEVICE void end_task(Context& c, const u32* in) {
+  //profile: if (c.instruction > 1) keep_marks(c, kConsumerWarps - 1, c.instruction - 2);
   consumer_barrier();
   if (c.thread == 0 && !is_aborted(c)) {
     const u32* events = in + kWordFirstWait + 2 * in[kWordWaits];
@@ -183,7 +184,7 @@ MPK_DEVICE void end_task(Context& c, const u32* in) {
       //flags: if (is_idle(c, events[i])) break;
       add_release_gpu(event_counter(*c.params, events[i]), 1);
     }
-    //profile: mark_end(c);
+    //profile: mark(c, kMarkEnd);
   }
   warp_barrier();  // warp 0 overwrites this instruction next
 }
@@ -208,11 +209,16 @@ MPK_DEVICE float load_resident(const float* p) {
 MPK_DEVICE u8* stage_of(const Context& c, u32 chunk) {
   return c.ring + (chunk % kStages) * kStageBytes;
 }
-// A consumer warp waits for a chunk's bytes.
-MPK_DEVICE bool wait_full(Context& c, u32 chunk) {
-  //profile: const TimedWait timed(c, chunk);
+// Until a chunk's bytes are there.
+MPK_DEVICE bool wait_chunk(Context& c, u32 chunk) {
   return wait_barrier(c, &c.shared->full[chunk % kStages], (chunk / kStages) & 1u, kReportStream,
                       chunk);
+}
+// A consumer warp's wait.
+MPK_DEVICE bool wait_full(Context& c, u32 chunk) {
+  //profile: const ChunkWait<Context> timed(c, chunk);
+  //profile: if (timed.there) return true;
+  return wait_chunk(c, chunk);
 }
 MPK_DEVICE void release_stage(const Context& c, u32 chunk) {
   warp_barrier();
@@ -231,17 +237,19 @@ MPK_DEVICE u32 start_over(u32 chunk) {
 struct Producer {
   u32 chunk;
   bool leaving;
-  //profile: u32 lap, fullWaits;
+  //profile: FullLog full;
 
   MPK_DEVICE bool wait_empty(Context& c, u32 at) {
-    //profile: const FullRing full(c, *this);
     u64* bar = &c.shared->empty[at % kStages];
     u32 parity = ((at / kStages) & 1u) ^ 1u;  // of the lap before
+    //profile: if (mbarrier_look(bar, parity)) return true;
+    //profile: full.begin();
     for (u32 spins = 1; !mbarrier_test(bar, parity); spins++) {
       if (*static_cast<volatile u32*>(&c.shared->leave)) return false;
       // A full ring is normal while consumers wait for activations: they own the watchdog.
       if ((spins & 1023u) == 0 && is_aborted(c)) return false;
     }
+    //profile: full.end();
     return true;
   }
 
@@ -250,12 +258,13 @@ struct Producer {
     producer_barrier();  // a lane left behind by a lap would take an old phase for the new
     // The last chunk in flight is waited for last: from its arrival to the next copy is time lost.
     const bool vacant = chunk < kStages || wait_empty(c, chunk);
-    const bool ready = vacant && (chunk < kMaxInFlight || wait_full(c, chunk - kMaxInFlight));
+    const bool ready = vacant && (chunk < kMaxInFlight || wait_chunk(c, chunk - kMaxInFlight));
     if (!producer_all(ready)) {
       leaving = true;
       return;
     }
     copy_to_stage(stage_of(c, chunk), src, bytes, &c.shared->full[chunk % kStages], c.lane);
+    //profile: full.keep(c);
     chunk++;
   }
 

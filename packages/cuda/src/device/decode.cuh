@@ -49,7 +49,6 @@ MPK_DEVICE void produce(Context& c) {
     }
     if (producer.chunk == 0) break;  // this SM streams nothing
     producer.chunk = start_over(producer.chunk);
-    //profile: producer.lap++;
     c.instruction = 0;
     c.step++;
   }
@@ -110,9 +109,9 @@ MPK_DEVICE void consume(Context& c) {
     cursor.reset(c.sm);
     c.instruction = 0;
     fetch(c, cursor, 0);
-    //profile: if (c.thread == 0) mark_step(c, kMarkStart);
+    //profile: if (c.thread == 0) mark_step(c, kStepMarkArrived, kStepMarkArrivedNanos);
     if (!open_step(c)) return;
-    //profile: if (c.thread == 0) mark_step(c, kMarkReady);
+    //profile: if (c.thread == 0) mark_step(c, kStepMarkOpened, 0);
     while (!cursor.done()) {
       const u32* in = c.shared->instruction[c.instruction & 1u];
       cursor.next(in[kWordSize]);
@@ -121,6 +120,9 @@ MPK_DEVICE void consume(Context& c) {
       run_body(c, in);
       c.instruction++;
     }
+    //profile: if (c.instruction > 1) keep_marks(c, 0, c.instruction - 2);
+    //profile: if (c.instruction > 0) keep_marks(c, 0, c.instruction - 1);
+    //profile: if (c.thread == 0) mark_step(c, kStepMarkDone, kStepMarkDoneNanos);
     c.chunk = start_over(c.chunk);
   }
 }
@@ -148,7 +150,7 @@ MPK_KERNEL void __launch_bounds__(kThreads, 1) mpk_decode(const __grid_constant_
     c.shared->leave = 0;
     //flags: c.shared->manySteps = 0;
     //flags: c.shared->copyOffset = kFlagCopyBytes;  // the first step of one token turns it to 0
-    //profile: c.shared->stalledNanos = 0;
+    //profile: for (u32 i = 0; i < kProfileSlots * kProfileWords; i++) (&c.shared->marks[0][0])[i] = 0;
   }
   for (u32 i = c.thread; i < kSharedPages && i < kPages; i += block_threads()) {
     c.shared->pages[i] = load_i32(reinterpret_cast<const i32*>(params.pageTable) + i);

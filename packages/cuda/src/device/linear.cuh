@@ -319,6 +319,7 @@ template <class C> MPK_DEVICE void run_linear(Context& c, const u32* in) {
     load_activations<C>(c, ops, x, rows, 0, kPadK, rowBytes);
   }
   if (whole) consumer_barrier();
+  //profile: if (whole) mark_behind(c, kMarkPlaced);
   float* partial = reinterpret_cast<float*>(c.work + kActivationBytes);
   u32 chunk = c.chunk;
   u32 buffer = 0;
@@ -362,9 +363,10 @@ template <class C> MPK_DEVICE void run_linear(Context& c, const u32* in) {
       chunk += total;
     }
     consumer_barrier();
-    //profile: if (c.thread == 0) mark(c, kMarkConsumed);
+    //profile: mark_behind(c, kMarkConsumed);
     finish_group<C>(c, ops, partial + buffer * (kPartialBytes / 4), tile0, tiles, rows,
                     extras);
+    //profile: if (c.thread == 0) mark(c, kMarkStored);
     buffer ^= 1;
   }
   c.chunk = chunk;

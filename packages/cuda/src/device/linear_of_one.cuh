@@ -52,6 +52,7 @@ template <class C> struct PolledRow {
     } else {
       const float mean = C::kNorm == 2 ? average(c, row, 0.0f, 0) : 0.0f;
       const float scale = m_rsqrt(average(c, row, mean, 1) + C::kEps);
+      //profile: if (c.thread == 0) mark(c, kMarkReady);
       pass(c, ops, row, mean, scale);
     }
   }
@@ -67,6 +68,7 @@ template <class C> struct PolledRow {
       for (u32 j = 0; j < kPer; j++) squares += x[j] * x[j];
     }
     squares = group_sum(c, squares, 1) * (1.0f / static_cast<float>(C::kK));
+    //profile: if (c.thread == 0) mark(c, kMarkReady);
     const float scale = m_rsqrt(squares + C::kEps);
 #pragma unroll
     for (u32 i = 0; i < kMine; i++) {
@@ -210,8 +212,9 @@ template <class C> MPK_DEVICE void run_linear_of_one(Context& c, const u32* in) 
     if (C::kNorm) row_statistics<C>(c, x, 1);
     load_activations<C>(c, ops, x, 1, 0, C::kChunksPerTile * C::kBlocksPerChunk * 32, 0);
   }
-  //profile: if (c.thread == 0) mark(c, kMarkReady);
   consumer_barrier();
+  //profile: if (C::kXFlagged && C::kNorm == 0) mark_behind(c, kMarkReady);
+  //profile: mark_behind(c, kMarkPlaced);
   float* partial = reinterpret_cast<float*>(c.work + kActivationBytes);
   u32 chunk = c.chunk, buffer = 0;
   for (u32 tile0 = tileLo; tile0 < tileHi; tile0 += kGroupTiles) {
@@ -230,8 +233,9 @@ template <class C> MPK_DEVICE void run_linear_of_one(Context& c, const u32* in) 
       chunk += tiles * perTile;
     }
     consumer_barrier();
-    //profile: if (c.thread == 0) mark(c, kMarkConsumed);
+    //profile: mark_behind(c, kMarkConsumed);
     finish_group_of_one<C>(c, ops, sums, tile0, tiles, extras);
+    //profile: if (c.thread == 0) mark(c, kMarkStored);
     buffer ^= 1;
   }
   c.chunk = chunk;

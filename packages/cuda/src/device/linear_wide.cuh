@@ -101,7 +101,7 @@ template <class C> MPK_DEVICE void run_one_row(Context& c, const u32* in) {
     warp_barrier();
     multiply_one_row<C>(c, chunk, tiles, slot);
     consumer_barrier();
-    //profile: if (c.thread == 0) mark(c, kMarkConsumed);
+    //profile: mark_behind(c, kMarkConsumed);
     finish_tiles<C>(c, ops, PartialSums{partial, 16, tiles * 16, kConsumerWarps}, tile0, tiles, 1,
                     first);
     chunk += tiles * C::kChunksPerTile;
@@ -299,7 +299,7 @@ template <class C> MPK_DEVICE void run_many_rows(Context& c, const u32* in) {
       chunk += now * by.tiles;
       consumer_barrier();
     }
-    //profile: if (c.thread == 0) mark(c, kMarkConsumed);
+    //profile: mark_behind(c, kMarkConsumed);
     group.finish(c, ops, by, tokenRows, rows, tile0);
     consumer_barrier();
   }

@@ -1,82 +1,94 @@
 // Times of each instruction, only in kernels emitted with `profile`: lines of the other files that
-// are marked so call in here. One store a mark, by one thread, no barrier. The clock is %globaltimer:
-// one for all SMs, so that a signal and the wait it ends can be compared. An H200's ticks 32 ns.
+// are marked so call in here. A mark is a reading of the SM's own clock and a store to shared memory,
+// by one thread, no barrier; steps that are not kept make theirs too, which costs less than to ask. A
+// chunk that is there costs none: only who finds it missing reads the clock. Two pairs of clock and
+// %globaltimer a step, read while the SM has nothing to do, tell the host when it was.
 
-// A record of kProfileWords words per SM, step and instruction; record 0 is the step's own. A word is
-// a time (see ProfileMark), or the nanoseconds that thread 0 waited for chunks after the first.
-template <class C> MPK_DEVICE u64* profile_record(const C& c, u32 record) {
-  const u32 step = c.step - c.params->profileFirst;
-  if (step >= c.params->profileSteps) return nullptr;
-  const u64 row = static_cast<u64>(step) * kProfileSms + c.sm;
-  return reinterpret_cast<u64*>(c.params->profile) + (row * kProfileRecords + record) * kProfileWords;
+MPK_DEVICE u32 clock_word() { return static_cast<u32>(now_clocks()); }
+template <class C> MPK_DEVICE u32* marks_of(const C& c, u32 instruction) {
+  return c.shared->marks[instruction % kProfileSlots];
 }
 template <class C> MPK_DEVICE void mark(const C& c, u32 which) {
-  u64* record = profile_record(c, c.instruction + 1);
-  if (record) record[which] = now_nanos();
+  marks_of(c, c.instruction)[which] = clock_word();
 }
-template <class C> MPK_DEVICE void mark_step(const C& c, u32 which) {
-  u64* record = profile_record(c, 0);
-  if (record) record[which] = now_nanos();
+// By the last warp, which seldom has outputs: nobody waits for it once a barrier has opened.
+template <class C> MPK_DEVICE void mark_behind(const C& c, u32 which) {
+  if (c.thread == kConsumerThreads - 32) mark(c, which);
 }
 // Thread 0's: what tile `tile` of the task depends on is there; that of its first tile counts.
 template <class C> MPK_DEVICE void mark_ready(const C& c, u32 tile) {
   const u32 first = c.shared->instruction[c.instruction & 1u][kWordTileLo];
   if (c.thread == 0 && tile == first) mark(c, kMarkReady);
 }
-// Thread 0: the task's signals are out.
-template <class C> MPK_DEVICE void mark_end(const C& c) {
-  u64* record = profile_record(c, c.instruction + 1);
-  if (!record) return;
-  record[kMarkEnd] = now_nanos();
-  record[kMarkStalled] = c.shared->stalledNanos;
-  c.shared->stalledNanos = 0;
+
+// kProfileWords words per step, SM and record; record 0 is the step's own. Null: it is not kept.
+template <class C> MPK_DEVICE u32* profile_record(const C& c, u32 record) {
+  const u32 step = c.step - c.params->profileFirst;
+  if (step >= c.params->profileSteps) return nullptr;
+  const u64 row = static_cast<u64>(step) * kProfileSms + c.sm;
+  return reinterpret_cast<u32*>(c.params->profile) + (row * kProfileRecords + record) * kProfileWords;
 }
 
-// A consumer's wait for a chunk: that of the task's first one is marked, later ones of thread 0 are
-// added up.
-template <class C> struct TimedWait {
+// Warp `warp`: an instruction's marks to memory, and its slot is empty again. Between its last mark and
+// this lies a barrier of that warp, and another between this and the slot's next mark.
+template <class C> MPK_DEVICE void keep_marks(const C& c, u32 warp, u32 instruction) {
+  if (c.warp != warp || c.lane >= kProfileWords) return;
+  u32* from = marks_of(c, instruction) + c.lane;
+  u32* record = profile_record(c, instruction + 1);
+  if (record) record[c.lane] = *from;
+  *from = 0;
+}
+
+// Of the step; in words `nanos` and behind it, unless 0, the clock of all SMs, an H200's in 32 ns.
+template <class C> MPK_DEVICE void mark_step(const C& c, u32 which, u32 nanos) {
+  u32* record = profile_record(c, 0);
+  if (!record) return;
+  const u64 now = nanos == 0 ? 0 : now_nanos();
+  record[which] = clock_word();
+  if (nanos == 0) return;
+  record[nanos] = static_cast<u32>(now);
+  record[nanos + 1] = static_cast<u32>(now >> 32);
+}
+
+// A consumer warp's wait for a chunk: that of the task's first one is marked, those of the first warp
+// for others are added up.
+template <class C> struct ChunkWait {
   const C& c;
   const bool first;
-  u64 since;
+  bool there;
+  u32 since = 0;
 
-  MPK_DEVICE TimedWait(const C& context, u32 chunk)
-      : c(context), first(chunk == context.chunk), since(0) {
-    const bool counts = c.lane == 0 && c.warp < kConsumerWarps && (first || c.warp == 0);
-    if (counts && c.step - c.params->profileFirst < c.params->profileSteps) since = now_nanos();
+  MPK_DEVICE ChunkWait(const C& context, u32 chunk) : c(context), first(chunk == c.chunk) {
+    if (first && c.lane == 0) mark(c, kMarkAsked);
+    there = mbarrier_look(&c.shared->full[chunk % kStages], (chunk / kStages) & 1u);
+    if (!there) since = clock_word();
   }
-  MPK_DEVICE ~TimedWait() {
-    if (since == 0) return;
-    const u64 now = now_nanos();
-    if (!first) {
-      c.shared->stalledNanos += static_cast<u32>(now - since);
-      return;
+  MPK_DEVICE ~ChunkWait() {
+    if (first) {
+      if (c.lane == 0) mark(c, kMarkData);
+    } else if (!there && c.thread == 0) {
+      marks_of(c, c.instruction)[kMarkStalled] += clock_word() - since;
     }
-    u64* record = profile_record(c, c.instruction + 1);
-    record[kMarkAsked] = since;
-    record[kMarkData] = now;
   }
 };
 
-// The producer's wait for a stage to come free, logged as (begin, end) if it is one. The producer is
-// ahead of the steps that consumers profile: by as many laps as the ring holds, of a chunk at least.
-template <class C, class P> struct FullRing {
-  const C& c;
-  P& producer;
-  u64 since;
+// The producer's waits for a free stage, logged as (begin, length) once the copy that waited is on its
+// way. The producer is ahead of the steps that consumers profile: by as many laps as the ring holds, of
+// a chunk at least.
+struct FullLog {
+  u32 logged, since, waited;
 
-  MPK_DEVICE FullRing(const C& context, P& owner) : c(context), producer(owner), since(0) {
-    const u32 lap = producer.lap - c.params->profileFirst;
-    const bool counts = c.lane == 0 && producer.fullWaits < c.params->profileFullCount;
-    const u32 steps = c.params->profileSteps;
-    if (counts && steps != 0 && lap < steps + kStages) since = now_nanos();
-  }
-  MPK_DEVICE ~FullRing() {
-    if (since == 0) return;
-    const u64 now = now_nanos();
-    if (now - since < kProfileShortestNanos) return;
-    const u64 at = static_cast<u64>(c.sm) * c.params->profileFullCount + producer.fullWaits++;
-    u64* entry = reinterpret_cast<u64*>(c.params->profileFull) + at * 2;
+  MPK_DEVICE void begin() { since = clock_word(); }
+  MPK_DEVICE void end() { waited = clock_word() - since; }
+  template <class C> MPK_DEVICE void keep(const C& c) {
+    const u32 length = waited;
+    waited = 0;
+    if (length < kProfileShortestClocks || c.lane != 0) return;
+    const u32 lap = c.step - c.params->profileFirst, steps = c.params->profileSteps;
+    if (steps == 0 || lap >= steps + kStages || logged >= c.params->profileFullCount) return;
+    const u64 at = static_cast<u64>(c.sm) * c.params->profileFullCount + logged++;
+    u32* entry = reinterpret_cast<u32*>(c.params->profileFull) + at * 2;
     entry[0] = since;
-    entry[1] = now;
+    entry[1] = length;
   }
 };

@@ -48,6 +48,10 @@ inline i32 warp_max_i32(i32 v) {
   return v;
 }
 inline u64 now_nanos() { return emulator::now_nanos(); }
+// Every SM's clock has a start of its own, and is no count of nanoseconds.
+inline u64 now_clocks() {
+  return 2 * emulator::mark_nanos() + 0xfff00000u * (emulator::here.block + 1ull);
+}
 
 // ---- global memory -------------------------------------------------------------------------
 inline float load_f32(const float* p) { return *p; }
@@ -120,6 +124,7 @@ inline void mbarrier_init_fence() {
 }
 inline void mbarrier_arrive(u64* bar) { emulator::mbarrier_arrive(bar); }
 inline bool mbarrier_test(u64* bar, u32 parity) { return emulator::mbarrier_test(bar, parity); }
+inline bool mbarrier_look(u64* bar, u32 parity) { return emulator::mbarrier_test(bar, parity); }
 inline void copy_to_stage(u8* dst, const u8* src, u32 bytes, u64* bar, u32 lane) {
   if (MPK_HOST_BULK) {
     if (lane != 0) return;

@@ -318,8 +318,8 @@ async function profileOf(
 ): Promise<{ readonly profile?: Profile }> {
   const layout = r.manifest.profile;
   if (wanted === undefined || layout === undefined) return {};
-  const words = new BigUint64Array((await download(r, times, timesBytes)).buffer);
-  const fulls = new BigUint64Array((await download(r, full, fullBytes)).buffer);
+  const words = new Uint32Array((await download(r, times, timesBytes)).buffer);
+  const fulls = new Uint32Array((await download(r, full, fullBytes)).buffer);
   return { profile: readProfile(r.manifest, layout, wanted, words, fulls) };
 }
 

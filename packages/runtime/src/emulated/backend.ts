@@ -224,7 +224,7 @@ async function profileOf(
   if (wanted === undefined || manifest.profile === undefined || buffers === null) return {};
   const [times, full] = buffers;
   const words = async (of: EmulatedBuffer) =>
-    new BigUint64Array((await readBytes(e.child, of, 0, of.bytes)).slice().buffer);
+    new Uint32Array((await readBytes(e.child, of, 0, of.bytes)).slice().buffer);
   return {
     profile: readProfile(manifest, manifest.profile, wanted, await words(times), await words(full)),
   };
