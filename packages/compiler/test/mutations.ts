@@ -37,8 +37,8 @@ export const mutations: readonly Mutation[] = [
   },
   {
     fault: "no barrier between a task's writes and its signal",
-    replace: [["Context& c, const u32* in) {\n  consumer_barrier();\n  if (c.thread == 0 && !is_aborted",
-      "Context& c, const u32* in) {\n  if (c.thread == 0 && !is_aborted"]],
+    replace: [["  consumer_barrier();\n  if (c.thread == 0 && !is_aborted",
+      "  if (c.thread == 0 && !is_aborted"]],
     says: race,
   },
   {
@@ -166,8 +166,8 @@ export const mutations: readonly Mutation[] = [
   {
     fault: "the next instruction overwrites the one that runs",
     replace: [[
-      "fetch(c, cursor, (c.instruction + 1) & 1u);",
-      "fetch(c, cursor, c.instruction & 1u);",
+      "c.ahead.store(c.shared->instruction[(c.instruction + 1) & 1u], c.lane);",
+      "c.ahead.store(c.shared->instruction[c.instruction & 1u], c.lane);",
     ]],
     says: race,
   },

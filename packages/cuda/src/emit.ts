@@ -4,7 +4,7 @@ import { type Plan, type ScheduleTable, sharedReserveBytes } from "@mpk/schedule
 import { type Bodies, renderBodies } from "./bodies.ts";
 import type { BodyTable } from "./body.ts";
 import { encodeSm, idsOf, manyOnlyBit, operandWords } from "./encode.ts";
-import { maxInstructionWords, type Run, roll, Word } from "./instructions.ts";
+import { type Run, roll, Word } from "./instructions.ts";
 import {
   ControlWord,
   type FlagMemory,
@@ -117,7 +117,7 @@ function checkTables(plan: Plan, vocab: number): void {
   }
 }
 
-function constants(plan: Plan, vocab: number, event: number, profile: boolean) {
+function constants(plan: Plan, rounds: number, vocab: number, event: number, profile: boolean) {
   const { ring, program } = plan;
   const work = ring.activationBytes + 2 * ring.partialBytes;
   return [
@@ -139,7 +139,7 @@ function constants(plan: Plan, vocab: number, event: number, profile: boolean) {
     { name: "kPageTokens", value: plan.pageTokens },
     { name: "kEventStride", value: eventStride },
     { name: "kStepEvent", value: event },
-    { name: "kInstructionWords", value: maxInstructionWords },
+    { name: "kInstructionRounds", value: rounds },
     ...capitalized("kWord", Word),
     ...capitalized("kControl", ControlWord),
     ...capitalized("kStatus", Status),
@@ -179,13 +179,16 @@ function tables(plan: Plan, bodies: Bodies, memory: MemoryLayout) {
   const runs: number[] = [];
   const words: number[] = [];
   const deltas: number[] = [];
+  let longest = 0;
   for (let sm = 0; sm < plan.machine.sms; sm++) {
-    for (const run of roll(encodeSm(plan, sm, bodies.bodyOf, operands))) {
+    const list = encodeSm(plan, sm, bodies.bodyOf, operands);
+    longest = list.reduce((most, { length }) => Math.max(most, length), longest);
+    for (const run of roll(list)) {
       pushRun(run, runs, words, deltas);
     }
     runStart.push(runs.length / 3);
   }
-  return { runStart, runs, words, deltas };
+  return { runStart, runs, words, deltas, rounds: Math.max(1, Math.ceil(longest / 32)) };
 }
 
 function pushRun(run: Run, runs: number[], words: number[], deltas: number[]): void {
@@ -248,7 +251,7 @@ export function emit(
   checkTables(plan, vocab);
   const memory = layoutMemory(plan);
   const bodies = renderBodies(plan, table, bodyTable, vocab);
-  const { runStart, runs, words, deltas } = tables(plan, bodies, memory);
+  const { runStart, runs, words, deltas, rounds } = tables(plan, bodies, memory);
   const { profile = false } = options;
   const parts = { profile, flags: plan.flags.value.length > 0 };
   const usesSplit = bodies.bodies.some(({ run }) => /^attention_(part|merge)$/.test(run));
@@ -263,7 +266,7 @@ export function emit(
     profile: profile ? deviceText("profile.cuh").trim() : "",
     flagged: parts.flags,
     params: paramsAsC(profile),
-    constants: constants(plan, vocab, event, profile),
+    constants: constants(plan, rounds, vocab, event, profile),
     streamBase: initializer(memory.streamBase),
     tileChunks: initializer(bodies.bodies.map((b) => b.tileChunks)),
     chunkBytes: initializer(bodies.bodies.map((b) => b.chunkBytes)),

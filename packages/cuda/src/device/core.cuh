@@ -21,7 +21,7 @@ struct Shared {
   u64 full[kStages];
   u64 empty[kStages];
   StepInfo step;
-  u32 instruction[2][kInstructionWords];
+  u32 instruction[2][32 * kInstructionRounds];
   alignas(16) float reduce[64];  // sampling adds 64-bit sums in it
   float scale[16];
   i32 pages[kSharedPages];  // the first entries of the page table
@@ -35,6 +35,16 @@ struct Shared {
 
 static_assert(kConsumerWarps >= 2 && kStages % kConsumerWarps == 0, "see find_crossing, Producer");
 static_assert(sizeof(Shared) <= kSharedReserve, "the plan reserves too little shared memory");
+
+// A lane's words of the next instruction, on their way while the current one runs.
+struct Ahead {
+  u32 repeat, words[kInstructionRounds], deltas[kInstructionRounds];
+
+  MPK_DEVICE void store(u32* to, u32 lane) const {
+#pragma unroll
+    for (u32 i = 0; i < kInstructionRounds; i++) to[lane + 32 * i] = words[i] + repeat * deltas[i];
+  }
+};
 
 // Everything a task body needs. One per thread, in registers.
 struct Context {
@@ -51,6 +61,7 @@ struct Context {
   u32 tokens;
   u32 chunk;  // chunks of this SM's stream consumed before the current task
   u32 instruction;  // position in this SM's list, for reports
+  Ahead ahead;      // warp 0's
 };
 
 MPK_DEVICE u32* control_word(const Params& p, u32 index) {
@@ -176,6 +187,7 @@ MPK_DEVICE void begin_task(Context& c, const u32* in) {
 
 // Publishes the task's writes. All consumer threads call.
 MPK_DEVICE void end_task(Context& c, const u32* in) {
+  if (c.warp == 0) c.ahead.store(c.shared->instruction[(c.instruction + 1) & 1u], c.lane);
   //profile: if (c.instruction > 1) keep_marks(c, kConsumerWarps - 1, c.instruction - 2);
   consumer_barrier();
   if (c.thread == 0 && !is_aborted(c)) {
@@ -186,7 +198,7 @@ MPK_DEVICE void end_task(Context& c, const u32* in) {
     }
     //profile: mark(c, kMarkEnd);
   }
-  warp_barrier();  // warp 0 overwrites this instruction next
+  warp_barrier();  // warp 0 overwrites this instruction in the next one
 }
 
 // Operand words follow the waits and the signals: inputs, outputs, states.

@@ -6,6 +6,7 @@
 struct Cursor {
   const u32* run;
   u32 runs;
+  u32 first, words, repeats;  // of the run
   u32 repeat;
   u32 word;
 
@@ -15,20 +16,28 @@ struct Cursor {
     runs = kRunStart[sm + 1] - lo;
     repeat = 0;
     word = 0;
+    begin();
+  }
+  MPK_DEVICE void begin() {
+    if (runs == 0) return;
+    first = run[0];
+    words = run[1];
+    repeats = run[2];
   }
   MPK_DEVICE bool done() const { return runs == 0; }
   MPK_DEVICE u32 at(u32 i) const {
-    u32 index = run[0] + word + i;
+    u32 index = first + word + i;
     return load_const_u32(kWords + index) + repeat * load_const_u32(kDeltas + index);
   }
-  MPK_DEVICE void next(u32 words) {
-    word += words;
-    if (word < run[1]) return;
+  MPK_DEVICE void next(u32 size) {
+    word += size;
+    if (word < words) return;
     word = 0;
-    if (++repeat < run[2]) return;
+    if (++repeat < repeats) return;
     repeat = 0;
     run += 3;
     runs--;
+    begin();
   }
 };
 
@@ -93,12 +102,18 @@ MPK_DEVICE bool open_step(Context& c) {
   return s.step.stop == 0;
 }
 
-// Warp 0 keeps one instruction ahead, so that no task waits for its own words.
-MPK_DEVICE void fetch(Context& c, const Cursor& cursor, u32 slot) {
-  if (c.warp == 0 && !cursor.done()) {
-    u32 size = cursor.at(kWordSize);
-    for (u32 i = c.lane; i < size; i += 32) c.shared->instruction[slot][i] = cursor.at(i);
-    warp_barrier();
+// Warp 0 keeps one instruction ahead, so that no task waits for its own words. How many it has is not
+// known yet: what follows comes along.
+MPK_DEVICE void fetch(Context& c, const Cursor& cursor) {
+  c.ahead = Ahead{};
+  if (c.warp != 0 || cursor.done()) return;
+  c.ahead.repeat = cursor.repeat;
+#pragma unroll
+  for (u32 i = 0; i < kInstructionRounds; i++) {
+    u32 at = cursor.first + cursor.word + 32 * i + c.lane;
+    if (at >= sizeof(kWords) / 4) at = 0;
+    c.ahead.words[i] = load_const_early(kWords + at);
+    c.ahead.deltas[i] = load_const_early(kDeltas + at);
   }
 }
 
@@ -108,14 +123,15 @@ MPK_DEVICE void consume(Context& c) {
     Cursor cursor;
     cursor.reset(c.sm);
     c.instruction = 0;
-    fetch(c, cursor, 0);
+    fetch(c, cursor);
+    if (c.warp == 0) c.ahead.store(c.shared->instruction[0], c.lane);
     //profile: if (c.thread == 0) mark_step(c, kStepMarkArrived, kStepMarkArrivedNanos);
     if (!open_step(c)) return;
     //profile: if (c.thread == 0) mark_step(c, kStepMarkOpened, 0);
     while (!cursor.done()) {
       const u32* in = c.shared->instruction[c.instruction & 1u];
       cursor.next(in[kWordSize]);
-      fetch(c, cursor, (c.instruction + 1) & 1u);
+      fetch(c, cursor);
       //profile: if (c.thread == 0) mark(c, kMarkStart);
       run_body(c, in);
       c.instruction++;

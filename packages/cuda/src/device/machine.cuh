@@ -108,6 +108,12 @@ MPK_DEVICE Vec2 load_vec2(const void* p) {
 // Data that nobody writes during the launch.
 MPK_DEVICE u16 load_const_u16(const u16* p) { return __ldg(p); }
 MPK_DEVICE u32 load_const_u32(const u32* p) { return __ldg(p); }
+// The same, asked for here and not where it is used.
+MPK_DEVICE u32 load_const_early(const u32* p) {
+  u32 v;
+  asm volatile("ld.global.nc.u32 %0, [%1];" : "=r"(v) : "l"(p));
+  return v;
+}
 MPK_DEVICE Vec4 load_const_vec4(const void* p) {
   uint4 v = __ldg(reinterpret_cast<const uint4*>(p));
   return Vec4{v.x, v.y, v.z, v.w};

@@ -68,6 +68,7 @@ template <class V> inline V load_const(const void* p) {
   return *static_cast<const V*>(p);
 }
 inline u16 load_const_u16(const u16* p) { return load_const<u16>(p); }
+inline u32 load_const_early(const u32* p) { return load_const<u32>(p); }
 inline u32 load_const_u32(const u32* p) { return load_const<u32>(p); }
 inline Vec4 load_const_vec4(const void* p) { return load_const<Vec4>(p); }
 inline Vec2 load_const_vec2(const void* p) { return load_const<Vec2>(p); }
