@@ -1,6 +1,6 @@
 /** @file `mpk faults`: plants faults into a checkpoint's kernel and shows how each of them ends. */
 import {
-  diagnose, faultsOf, mostFaultSeconds, open, openWithFault, showFault, type FaultResult, type Opened,
+  buildFaults, diagnose, faultsOf, mostFaultSeconds, open, openWithFault, showFault, type FaultResult, type Opened,
 } from "@mpk/compiler";
 import { environmentError } from "@mpk/runtime";
 import { Option, type Command } from "commander";
@@ -81,7 +81,9 @@ async function show(
   if (manifest === null) throw new Error("compiled without a target");
   // The emulator's time is its own.
   const now = device === "cuda" ? () => performance.now() : () => 0;
-  for (const fault of faultsOf(plan, manifest)) {
+  const faults = faultsOf(plan, manifest);
+  if (device === "cuda") await buildFaults(compiled, faults, io.env);
+  for (const fault of faults) {
     told(await showFault(fault, session, (one) => openWithFault(compiled, one, device, io.env), now));
   }
   told(await impossibleToken(session));

@@ -40,6 +40,9 @@ export function repeatCommand(program: Command, io: Io, setExit: (code: number) 
     .action(async (model: string, options: Options) => setExit(await repeats(model, options, io)));
 }
 
+/** That of `mpk soak`, whose kernel is then this one. */
+const leastContext = 512;
+
 type Told = RepeatResult & { readonly how: string; readonly sms: number };
 
 async function repeats(name: string, options: Options, io: Io): Promise<number> {
@@ -47,7 +50,7 @@ async function repeats(name: string, options: Options, io: Io): Promise<number> 
   await requireGpu(io.env);
   const signal = io.interruptible();
   const { promptTokens, tokens, reruns, seconds, spare } = options;
-  const maxContext = promptTokens + tokens + 1;
+  const maxContext = Math.max(leastContext, promptTokens + tokens + 1);
   const results: Told[] = [];
   const openWith = (sms?: number): Promise<Opened> => open(model.source({ maxContext }), {
     device: "cuda", maxContext, measure: true, randomSeed: 1n, env: io.env,

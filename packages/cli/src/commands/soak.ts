@@ -71,6 +71,8 @@ async function soak(name: string, options: Options, io: Io): Promise<number> {
   const device = options.check === true ? "virtual" : options.device;
   const opened = await open(model.source({ maxContext }), {
     device, maxContext, randomSeed: 1n, env: io.env, onProgress: bars.report,
+    // Random weights are made on the GPU.
+    measure: model.checkpoint === null,
     ...(options.check === true ? { precision: "f32" as const } : {}),
     ...(options.sms === undefined ? {} : { sms: options.sms }),
   }).finally(bars.stop);

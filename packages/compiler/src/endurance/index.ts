@@ -3,7 +3,7 @@ export {
   faultsOf, mostFaultSeconds, showFault, type Fault, type FaultResult,
 } from "./faults.ts";
 export { growthOf, mostGrowth, type MemoryGrowth, type MemorySample } from "./memory.ts";
-export { openWithFault } from "./open.ts";
+export { buildFaults, openWithFault } from "./open.ts";
 export { repeat, type RepeatRequest, type RepeatResult } from "./repeat.ts";
 export { requestOf, type Ending, type RandomRequest } from "./requests.ts";
 export { compareSamples, mostError, soakPart, type SoakRequest } from "./soak.ts";

@@ -1,10 +1,25 @@
 /** @file A session of a kernel with a fault in it, beside sound ones. */
 import { emulatorFiles } from "@mpk/cuda";
 import {
-  inputError, openCuda, openEmulated, openWeights, sessionOver, type Environment, type Session,
+  buildCubin, cacheFolder, findCompiler, inputError, openCuda, openDriver, openEmulated, openWeights,
+  sessionOver, type Environment, type Session,
 } from "@mpk/runtime";
 import type { Compiled } from "../compile.ts";
 import type { Fault } from "./faults.ts";
+
+/** Compiles the kernels of faults, all at once: one after another would take minutes. */
+export async function buildFaults(
+  { source, manifest }: Compiled,
+  faults: readonly Fault[],
+  env: Environment,
+): Promise<void> {
+  if (source === null || manifest === null) return;
+  const { version } = await openDriver(env);
+  const compiler = await findCompiler(version, env);
+  const texts = new Set(faults.map(({ edit }) => edit?.(source) ?? source));
+  await Promise.all([...texts].map((text) =>
+    buildCubin(compiler, text, manifest.target, cacheFolder(env))));
+}
 
 /** Opens `compiled` with the fault in it. @throws MpkError, and where the fault has no place in it. */
 export async function openWithFault(
