@@ -51,6 +51,8 @@ export interface OpenOptions extends CompileOptions {
   readonly randomSeed?: bigint;
   /** Take what `mpk tune` found for this model and GPU, if anything; default true. */
   readonly tuned?: boolean;
+  /** Compiled before, from the same source with the same options: not again. */
+  readonly compiled?: Compiled;
   /** On a GPU, also load what measuring needs: random values made there, a read probe. */
   readonly measure?: boolean;
 }
@@ -98,7 +100,8 @@ function checkLeftOver(compiled: Compiled, weights: Weights): void {
  */
 export async function open(source: ModelSource, options: OpenOptions = {}): Promise<Opened> {
   const device = await chooseDevice(options);
-  const compiled = await compileTuned(source, await compileFor(device, options), device, options);
+  const compiled = options.compiled ??
+    await compileTuned(source, await compileFor(device, options), device, options);
   const name = typeof source === "string" ? source : source.name;
   const tokenizer = compiled.checkpoint === null ? null : openTokenizer(compiled.checkpoint);
   const weights = await weightsOf(compiled, name, options.randomSeed);

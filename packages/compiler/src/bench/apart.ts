@@ -54,17 +54,27 @@ export async function measureApart(setting: BenchSetting, options: ApartOptions)
 export type Build = Omit<Extract<Asked, { what: "build" }>, "what">;
 
 /**
- * Builds kernels into the cache, as many at once as there are processors. What fails is left to whoever
- * opens it: that tells why.
+ * Builds kernels into the cache, as many at once as there are processors, all within `mostSeconds`.
+ * @returns of each whether it is there. What fails is left to whoever opens it: that tells why.
  */
-export async function buildApart(builds: readonly Build[], options: ApartOptions): Promise<void> {
-  const left = [...builds];
+export async function buildApart(
+  builds: readonly Build[],
+  options: ApartOptions,
+): Promise<readonly boolean[]> {
+  const end = performance.now() + options.mostSeconds * 1000;
+  const built = builds.map(() => false);
+  let next = 0;
   const worker = async () => {
-    for (let build = left.shift(); build !== undefined; build = left.shift()) {
-      await apart({ what: "build", ...build }, options).catch(() => null);
+    while (next < builds.length) {
+      const at = next++;
+      const [build, mostSeconds] = [builds[at], (end - performance.now()) / 1000];
+      if (build === undefined || mostSeconds <= 0) return;
+      built[at] = await apart({ what: "build", ...build }, { ...options, mostSeconds })
+        .then(() => true, () => false);
     }
   };
   await Promise.all(Array.from({ length: availableParallelism() }, worker));
+  return built;
 }
 
 async function apart(asked: Asked, options: ApartOptions): Promise<BenchResult | null> {

@@ -178,12 +178,14 @@ function torchFrom(answer: Answer): TorchBaseline | NotMeasured {
 function fidelityFrom(answer: Answer): Fidelity | NotMeasured {
   const { fidelity } = answer;
   if (!isRecord(fidelity)) return missing(fidelity, answer);
-  const { ratio, wrong, mustAgree, passed } = fidelity;
+  const { ratio, wrong, mustAgree, passed, ours, transformersBf16 } = fidelity;
   const good = [ratio, wrong, mustAgree].every((value) => typeof value === "number");
   if (!good) return notMeasured("beside.py printed no ratio");
   return {
     ratio: Number(ratio), wrong: Number(wrong), mustAgree: Number(mustAgree),
     passed: passed === true,
+    ...(typeof ours === "number" ? { error: ours } : {}),
+    ...(typeof transformersBf16 === "number" ? { bf16Error: transformersBf16 } : {}),
   };
 }
 

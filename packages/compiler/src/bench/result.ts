@@ -21,6 +21,9 @@ export interface Fidelity {
   readonly wrong: number;
   readonly mustAgree: number;
   readonly passed: boolean;
+  /** Relative L2 errors against float32: ours, and that of transformers' bf16 run. */
+  readonly error?: number;
+  readonly bf16Error?: number;
 }
 
 /** The same step by PyTorch in one CUDA graph; see bench/torch_baseline.py. */

@@ -4,4 +4,6 @@ export {
   choiceText, combinations, isChoice, knobs, singleChanges, type Choice,
 } from "./knobs.ts";
 export { readTuned, tunedPath, writeTuned, type Tuned } from "./store.ts";
-export { tune, type OpenedChoice, type TuneRequest, type TuneResult } from "./tune.ts";
+export {
+  otherAnswer, tune, type Answer, type OpenedChoice, type TuneRequest, type TuneResult,
+} from "./tune.ts";

@@ -3,13 +3,13 @@ import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { machines, PlanError } from "@mpk/schedule";
-import { inputError } from "@mpk/runtime";
+import { inputError, runtimeError } from "@mpk/runtime";
 import fc from "fast-check";
 import { afterAll, describe, expect, test } from "vitest";
 import { fakeFunctions, fakeNative } from "../../../runtime/test/fake-driver.ts";
 import { compile, open } from "../../src/index.ts";
 import {
-  choiceText, combinations, isChoice, knobs, readTuned, rungs, singleChanges, successiveHalving,
+  choiceText, combinations, isChoice, knobs, otherAnswer, readTuned, rungs, singleChanges, successiveHalving,
   tune, tunedPath, writeTuned, type Choice, type Outcome, type TuneRequest,
 } from "../../src/tune/index.ts";
 import { fakeGpu } from "../bench/fake.ts";
@@ -156,7 +156,7 @@ describe("tune", () => {
     expect(found.ms).toBeCloseTo(0.97 * 0.96, 6);
     expect(found.defaultMs).toBe(1);
     const refused = found.trials.filter(({ outcome }) => "refused" in outcome);
-    expect(refused.map(({ candidate }) => candidate)).toEqual([{ period: 3 }, { period: 4 }]);
+    expect(refused.map(({ candidate }) => candidate)).toEqual([{ period: 4 }, { period: 3 }]);
     expect(held()).toBe(0);
   });
 
@@ -170,6 +170,64 @@ describe("tune", () => {
     }));
   });
 
+  test("only what is built is tried; what is not counts as out of time", async () => {
+    const { request, opened } = machine(gains);
+    const asked: number[] = [];
+    const prepare = async (choices: readonly Choice[], mostSeconds: number) => {
+      asked.push(mostSeconds);
+      return choices.filter(({ maxInFlight }) => maxInFlight === undefined);
+    };
+    const found = await tune({ ...request, prepare });
+    expect(found).toMatchObject({ best: { stages: 16 }, outOfTime: true });
+    expect(opened.some(({ maxInFlight }) => maxInFlight !== undefined)).toBe(false);
+    expect(asked[0]).toBe(1800);
+  });
+
+  test("other tokens from launch to launch never win", async () => {
+    const { request } = machine(gains);
+    const racing: TuneRequest = {
+      ...request,
+      open: async (choice) => choice.stages !== 16 ? request.open(choice) : {
+        ...(await request.open(choice)),
+        session: fakeGpu({ stepNanos: () => 1e5, token: (run, i) => (run === 1 ? 1 : i) }).session,
+      },
+    };
+    const found = await tune(racing);
+    expect(found.best).toEqual({ maxInFlight: 7 });
+    expect(found.trials).toContainEqual(expect.objectContaining({
+      outcome: { refused: "stages 16 gives other tokens from launch to launch" },
+    }));
+  });
+
+  test("a kernel that faults ends the search with what is known: the GPU answers no more", async () => {
+    const { request, opened } = machine(gains);
+    const faulting: TuneRequest = {
+      ...request,
+      open: (choice) => {
+        if (choice.maxInFlight !== 5) return request.open(choice);
+        throw runtimeError("illegal address", "the kernel faulted: please report it; restart the process");
+      },
+    };
+    const found = await tune(faulting);
+    expect(found).toMatchObject({ fault: "illegal address", outOfTime: true, best: { stages: 16 } });
+    expect(opened.some(({ stageBytes }) => stageBytes !== undefined)).toBe(false);
+  });
+
+  test("two answers are equal, or part where the logits are as near as their errors", () => {
+    const rows = (...all: number[][]) => all.map((row) => Float32Array.from(row));
+    const expected = { tokens: [0, 1, 0], logits: rows([9, 1, 0], [5, 5.01, 0], [7, 0, 1]) };
+    expect(otherAnswer(expected, { ...expected, logits: [] })).toBeNull();
+    const near = { tokens: [0, 0, 2], logits: rows([9, 1.01, 0], [5.01, 5, 0], [0, 1, 7]) };
+    expect(otherAnswer(expected, near)).toBeNull();
+    const far = { tokens: [1, 0, 2], logits: rows([8.9, 1, 0], [5, 5, 0], [0, 1, 7]) };
+    expect(otherAnswer(expected, far)).toMatch(/another token/);
+    const wrong = { tokens: [1, 1, 0], logits: rows([0, 9, 1], [5, 5, 0], [7, 0, 1]) };
+    expect(otherAnswer(expected, wrong)).toMatch(/other logits than the defaults: \d+/);
+    const broken = { tokens: [1, 1, 0], logits: rows([NaN, 9, 1], [5, 5, 0], [7, 0, 1]) };
+    expect(otherAnswer(expected, broken)).toMatch(/NaN % off/);
+    expect(otherAnswer(expected, { tokens: [1, 1, 0], logits: [] })).toMatch(/other tokens/);
+  });
+
   test("noise is no gain: the defaults stay", async () => {
     const { request } = machine((choice) => (choice.stages === 16 ? 0.998e6 : 1e6));
     expect(await tune(request)).toMatchObject({ best: {}, ms: 1, defaultMs: 1 });
@@ -181,7 +239,10 @@ describe("tune", () => {
     const found = await tune({ ...request, minutes: 1 });
     expect(found.outOfTime).toBe(true);
     expect(opened.length).toBeLessThanOrEqual(5);
-    expect(found.best).toEqual({});
+    // After one launch of each, what is much faster wins; what may be noise does not.
+    expect(found.best).toEqual({ stages: 16 });
+    const { request: noisy } = machine((choice) => (choice.stages === 16 ? 0.99e6 : 1e6));
+    expect((await tune({ ...noisy, minutes: 1 })).best).toEqual({});
     const stop = new AbortController();
     stop.abort();
     const stopped = await tune({ ...request, signal: stop.signal });
