@@ -1,6 +1,7 @@
 /** @file `mpk faults`: plants faults into a checkpoint's kernel and shows how each of them ends. */
 import {
-  buildFaults, diagnose, faultsOf, mostFaultSeconds, open, openWithFault, showFault, type FaultResult, type Opened,
+  buildFaults, diagnose, faultsOf, mostFaultSeconds, open, openWithFault, showFault,
+  type FaultResult, type Opened,
 } from "@mpk/compiler";
 import { environmentError } from "@mpk/runtime";
 import { Option, type Command } from "commander";
