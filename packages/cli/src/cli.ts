@@ -1,6 +1,7 @@
 /** @file The mpk command line: parses arguments, runs one command, gives the exit code. */
 import { Command, CommanderError } from "commander";
 import { benchCommand } from "./commands/bench.ts";
+import { calibrateCommand } from "./commands/calibrate.ts";
 import { compileCommand } from "./commands/compile.ts";
 import { demoCommand } from "./commands/demo.ts";
 import { doctorCommand } from "./commands/doctor.ts";
@@ -40,6 +41,7 @@ export async function runCli(args: readonly string[], io: Io): Promise<number> {
   benchCommand(program, io, setExit);
   profileCommand(program, io);
   simulateCommand(program, io);
+  calibrateCommand(program, io);
   viewCommand(program, io);
   tuneCommand(program, io, setExit);
   repeatCommand(program, io, setExit);

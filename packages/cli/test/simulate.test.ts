@@ -40,6 +40,13 @@ test("simulate --out writes what profile writes, and says that it was simulated"
   expect(marks.steps).toHaveLength(1);
 });
 
+test("calibrate needs a GPU, and says so", async () => {
+  const ran = await mpk(["calibrate", "--out", join(dir, "gpu.json")]);
+  expect(ran.code).toBe(3);
+  expect(ran.err).toMatch(/^error: .*\n {2}fix: /);
+  expect((await mpk(["calibrate", "--help"])).out).toMatch(/Examples:\n {2}\$ mpk calibrate\n/);
+});
+
 test.each([
   [["nowhere"], /no such file .*shape known.*\n {2}fix: name a checkpoint folder/],
   [[config, "--machine", "z80"], /--machine z80: no such machine.*\n {2}fix: .*h200/],

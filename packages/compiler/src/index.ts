@@ -10,6 +10,7 @@ export * from "./open.ts";
 export type { AttentionChoice } from "./passes.ts";
 export * from "./report.ts";
 export * from "./bench/index.ts";
+export * from "./calibrate/index.ts";
 export * from "./endurance/index.ts";
 export * from "./profile/index.ts";
 export * from "./simulate/index.ts";

@@ -14,6 +14,7 @@ import { createRecorder } from "./recording.ts";
 import type { Recording } from "./recording.ts";
 import { createQueue } from "./queue.ts";
 import { buildModel } from "../verify/model.ts";
+import type { Model } from "../verify/model.ts";
 import { createSm } from "./sm.ts";
 import type { SimulatedSm } from "./sm.ts";
 
@@ -58,12 +59,28 @@ interface Gap {
 }
 
 /** Throws `PlanError` if the plan hangs, naming the first task that waits for ever. */
-export function simulate(
+export const simulate = (
   plan: Plan,
   table: ScheduleTable,
   constants: SimulationConstants,
   options: SimulationOptions = {},
+): Simulation => simulatorOf(plan, table)(constants, options);
+
+/** Simulates one plan, with many constants: what it does and waits for is looked up once. */
+export function simulatorOf(
+  plan: Plan,
+  table: ScheduleTable,
+): (constants: SimulationConstants, options?: SimulationOptions) => Simulation {
+  const model = buildModel(plan, table);
+  return (constants, options = {}) => run(model, constants, options);
+}
+
+function run(
+  model: Model,
+  constants: SimulationConstants,
+  options: SimulationOptions,
 ): Simulation {
+  const { plan } = model;
   const { steps = 3, context = 128, record = false } = options;
   if (!(Number.isInteger(steps) && steps >= 3)) {
     throw new PlanError(`simulate: expected at least 3 steps, got ${steps}`);
@@ -71,7 +88,6 @@ export function simulate(
   if (!(Number.isInteger(context) && context >= 0)) {
     throw new PlanError(`simulate: context must be a number of positions, got ${context}`);
   }
-  const model = buildModel(plan, table);
   const costs = taskCosts(model, constants, context);
   // The last step has no successor whose stream overlaps it.
   const reported = steps - 2;

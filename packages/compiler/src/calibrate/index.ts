@@ -1,0 +1,7 @@
+/** @file What the simulator must know of a GPU, measured there. */
+export {
+  calibrate, calibrationContext, calibrationTokens, errorPercent, type Calibration,
+  type CalibrateRequest, type Measured,
+} from "./calibrate.ts";
+export { fitCosts, minimize, predictor, type Observation, type Predicted } from "./fit.ts";
+export { measureOnGpu } from "./gpu.ts";
