@@ -41,6 +41,16 @@ test("compile writes source, manifest and plan, and reports what the plan costs"
   expect(verified.out).toMatch(/on 7 SMs.*\n(law \d {2}holds .*\d.*\n){7}all laws hold/);
 });
 
+test("verify proves GPUs side by side, and refuses what cannot be shared", async () => {
+  const ran = await mpk(["verify", config, "--sms", "3", "--ranks", "2"]);
+  expect(ran).toMatchObject({ code: 0, err: "" });
+  expect(ran.out).toMatch(/on 6 SMs.*\n(law \d {2}holds .*\n){7}all laws hold/);
+  expect(ran.out).toMatch(/law 6 .* triggers to other ranks/);
+  const refused = await mpk(["verify", config, "--ranks", "7"]);
+  expect(refused.code).toBe(2);
+  expect(refused.err).toMatch(/shard: .*\n +fix: take a number of ranks that divides/);
+});
+
 test("verify exits with 1 on a broken plan and shows the smallest schedule", async () => {
   const file = join(dir, "broken.json");
   await mpk(["compile", config, "--sms", "4", "--out", join(dir, "o"), "--save-plan", file]);

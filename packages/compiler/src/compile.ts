@@ -1,6 +1,6 @@
 /** @file compile(): from a model to a verified Plan, the CUDA source and its Manifest. */
 import { emit, emittedProblems, type Emitted, type Manifest } from "@mpk/cuda";
-import { runPasses, type Program } from "@mpk/ir";
+import { allRanks, rankPasses, runPasses, ShapeError, shard, type Program } from "@mpk/ir";
 import type { ModelLimits } from "@mpk/models";
 import { bodyTable, mostStepTokens, scheduleTable, semanticsTable } from "@mpk/ops";
 import { inputError, MpkError, runtimeError, turn, type OnProgress } from "@mpk/runtime";
@@ -22,6 +22,8 @@ export interface CompileOptions {
   readonly maxContext?: number;
   /** Most prompt tokens in one step; default 8. */
   readonly maxTokens?: number;
+  /** GPUs that share the model by columns and rows: planned and verified, not emitted yet; default 1. */
+  readonly ranks?: number;
   /** How attention is scheduled; default `whole`. */
   readonly attention?: AttentionChoice;
   /** The kernel keeps the times of its instructions; default: it does not. */
@@ -108,15 +110,35 @@ export async function planModel(
   const { millis, timed } = stopwatch(options.onProgress);
   const machine = options.machine ?? machineOf(options.target ?? defaultTarget, options.sms);
   const model = await timed("load", () => loadModel(source, limitsOf(options)));
-  const passes = passesFor(model.program.limits, machine, options.attention);
-  const program = await timed("passes", () => runPasses(model.program, semanticsTable, passes));
+  const { program, ranks } = await timed("passes", () => lower(model.program, machine, options));
   const { plan: given, findPlan } = options;
   const found = given === undefined ? findPlan?.(program, machine) ?? null : null;
   const chosen = given ?? found ?? {};
-  const choices = { ...defaultsFor(program, chosen), ...chosen };
+  const shared = ranks === null ? chosen : { ...chosen, ranks };
+  const choices = { ...defaultsFor(program, shared), ...shared };
   const plan = await timed("plan", () => makePlan(program, scheduleTable, machine, choices));
-  checkDeviceMemory(plan);
+  if (ranks === null) checkDeviceMemory(plan);
   return { model, plan, found, millis };
+}
+
+/** The program that is planned: all passes behind it, for one GPU or for several side by side. */
+function lower(
+  program: Program,
+  machine: Machine,
+  { ranks = 1, attention }: CompileOptions,
+): { readonly program: Program; readonly ranks: ReturnType<typeof allRanks> | null } {
+  if (ranks === 1) {
+    const passes = passesFor(program.limits, machine, attention);
+    return { program: runPasses(program, semanticsTable, passes), ranks: null };
+  }
+  try {
+    const one = runPasses(shard(program, ranks, semanticsTable), semanticsTable, rankPasses);
+    const all = allRanks(one, ranks, semanticsTable);
+    return { program: all.program, ranks: all };
+  } catch (error) {
+    if (!(error instanceof ShapeError)) throw error;
+    throw inputError(error.message, "take a number of ranks that divides heads and hidden sizes", error);
+  }
 }
 
 /**

@@ -49,7 +49,7 @@ export function readPlan(path: string): Plan {
 /** What a saved plan has decided already. */
 const planFlags = [
   ["target", "--target"], ["sms", "--sms"], ["machine", "a machine"],
-  ["maxContext", "--max-context"], ["maxTokens", "--max-tokens-per-step"],
+  ["ranks", "--ranks"], ["maxContext", "--max-context"], ["maxTokens", "--max-tokens-per-step"],
 ] as const satisfies readonly (readonly [keyof CompileOptions, string])[];
 
 /** The Plan of a saved plan or of a model. */
@@ -78,7 +78,9 @@ export async function verifyModel(
   const verification = verify(plan, scheduleTable);
   const target = options.target === undefined ? defaultTarget : options.target;
   const isSaved = typeof source === "string" && isPlanFile(source);
-  if (verification.ok && target !== null && !isSaved) emitFor(plan, target);
+  // The kernel runs on one GPU: a plan of several ranks is not emitted.
+  const isOne = (options.ranks ?? 1) === 1;
+  if (verification.ok && target !== null && !isSaved && isOne) emitFor(plan, target);
   return { plan, verification };
 }
 

@@ -1,9 +1,10 @@
 /** @file `mpk verify`: proves the laws of a plan, or shows the smallest schedule against one. */
 import {
   promelaOf, replayFile, saveCounterexample, shortestCounterexample, verifyModel,
-  type Plan, type VerifyReport,
+  type CompileOptions, type Plan, type VerifyReport,
 } from "@mpk/compiler";
 import type { Command } from "commander";
+import { wholeFrom } from "../arguments.ts";
 import { exitCodes } from "../codes.ts";
 import { writeNamed, type Io } from "../io.ts";
 import { withBars } from "../progress.ts";
@@ -14,6 +15,7 @@ const examples = `
 Examples:
   $ mpk verify path/to/checkpoint
   $ mpk verify config.json --sms 16
+  $ mpk verify config.json --ranks 8      eight GPUs side by side, and every hand-off between them
   $ mpk verify config.json --sms 2 --promela model.pml
   $ mpk verify plan.json                  a plan saved by mpk compile --save-plan
   $ mpk verify plan.json --save-counterexample wrong.json
@@ -28,6 +30,7 @@ interface Options extends ShapeOptions {
   readonly replay?: string;
   readonly saveCounterexample?: string;
   readonly promela?: string;
+  readonly ranks?: number;
 }
 
 /** `setExit`: a violation is a result, not an error. */
@@ -39,16 +42,19 @@ export function verifyCommand(program: Command, io: Io, setExit: (code: number) 
     .option("--save-counterexample <file>", "write the shortest run against a law, if one is violated")
     .option("--replay <file>", "run a saved counterexample on the plan, step by step, instead")
     .option("--json", "print one JSON object")
+    .option("--ranks <count>", "GPUs that share the model by columns and rows", wholeFrom(1))
     .option("--promela <file>", "also write the hand-offs of a small plan as a model for SPIN")
     .addHelpText("after", examples);
   withShape(command).action(async (source: string, options: Options) => {
+    const { ranks } = options;
+    const compiling = { ...compileOptions(options), ...(ranks === undefined ? {} : { ranks }) };
     if (options.replay !== undefined) {
-      const shown = await replayTo(io, source, options.replay, options);
+      const shown = await replayTo(io, source, options.replay, compiling, options.json === true);
       if (shown) setExit(exitCodes.failed);
       return;
     }
     const { plan, verification } = await withBars(io, (onProgress) =>
-      verifyModel(source, { ...compileOptions(options), onProgress }),
+      verifyModel(source, { ...compiling, onProgress }),
     );
     if (options.promela !== undefined) writeNamed(options.promela, promelaOf(plan));
     if (!verification.ok) setExit(exitCodes.failed);
@@ -73,9 +79,15 @@ export function verifyCommand(program: Command, io: Io, setExit: (code: number) 
 }
 
 /** Tells a replay; true where the plan still goes wrong. */
-async function replayTo(io: Io, source: string, file: string, options: Options): Promise<boolean> {
-  const replayed = await replayFile(source, file, compileOptions(options));
-  const text = options.json === true
+async function replayTo(
+  io: Io,
+  source: string,
+  file: string,
+  options: CompileOptions,
+  isJson: boolean,
+): Promise<boolean> {
+  const replayed = await replayFile(source, file, options);
+  const text = isJson
     ? JSON.stringify(replayed, null, 2) : replayed.lines.join("\n");
   io.stdout.write(`${text}\n`);
   return replayed.shown;
