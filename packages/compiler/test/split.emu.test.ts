@@ -2,10 +2,10 @@
 import { runPasses, splitAttention, type Program } from "@mpk/ir";
 import { semanticsTable } from "@mpk/ops";
 import { describe, expect, test } from "vitest";
-import type { AttentionForm } from "../../cuda/test/emitted/programs.ts";
+import { passed, type AttentionForm } from "../../cuda/test/emitted/programs.ts";
 import { expectGolden } from "./goldens.ts";
 import { attending } from "./emulated-programs.ts";
-import { expectSame } from "./emulated.ts";
+import { expectSame, planOf } from "./emulated.ts";
 
 /** Splits as for `sms` SMs, whatever the machine has. */
 const split = (form: AttentionForm, maxTokens: number, maxContext: number, sms: number): Program =>
@@ -39,6 +39,34 @@ describe("as the virtual GPU computes it", () => {
     const form = { heads: 2, kvHeads: 1, headDim: 256 };
     const program = split(form, 3, 96, 2);
     await expectSame({ program, target: "sm_120", promptIds: prompt(40), maxTokens: 2 });
+  });
+});
+
+describe("with flags in the data", () => {
+  const planOptions = { protocol: "flag" } as const;
+  const form = { heads: 4, kvHeads: 2, headDim: 64, qkNorm: true };
+  const program = passed(split(form, 4, 256, 6));
+
+  test("prompts of several tokens and of one; splits with keys and without", async () => {
+    const flagged = planOf({ program, planOptions }).flags.value;
+    for (const op of program.ops) {
+      const isHandedOver = op.kind === "attentionPart" || op.kind === "attentionMerge";
+      if (isHandedOver) expect(flagged).toContain(op.outputs[0]);
+    }
+    await expectSame({ program, planOptions, promptIds: prompt(150), maxTokens: 4 });
+    await expectSame({ program, planOptions, promptIds: [3], maxTokens: 40, scheduleSeed: 2 });
+  });
+
+  test("a window that leaves some splits without keys from time to time", async () => {
+    const windowed = passed(split({ ...form, window: 40 }, 4, 256, 8));
+    await expectSame({ program: windowed, planOptions, promptIds: prompt(90), maxTokens: 12 });
+  });
+
+  test("without a race, or an access without the order it needs", async () => {
+    for (const promptIds of [[3], prompt(65)]) {
+      const common = { program, planOptions, promptIds, maxTokens: 3 } as const;
+      await expectSame({ ...common, scheduleSeed: 1, instrument: "races" });
+    }
   });
 });
 

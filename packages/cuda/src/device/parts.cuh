@@ -159,13 +159,14 @@ MPK_DEVICE void append_row(const Context& c, const u32* ops, const PartPlace<C>&
   const i32 page = page_of(c, place.pages, position);
   u16* unit = place.unit(page, position / kUnitKeys, which - 1);
   HeadRow<C> row;
+  HeadGains<C> gains = {};
+  if (C::kQkNorm && which == 1) gains.load(head_gain<C>(c, ops, 1), c.lane);
+  //flags: if (!poll_row<C>(c, ops, place.kvHead * UnitMap<C>::kGroup, which, row))
   load_operand<C>(row, c, ops, which, token, place.kvHead);
   if (which == 2) {
     scatter_row<C>(row, c.lane, unit, [=](u32 d) { return UnitMap<C>::of_value(key, d); });
     return;
   }
-  HeadGains<C> gains = {};
-  if (C::kQkNorm) gains.load(head_gain<C>(c, ops, 1), c.lane);
   row.norm(gains);
   row.turn(turn);
   scatter_row<C>(row, c.lane, unit, [=](u32 d) { return UnitMap<C>::of_key(key, d); });
@@ -188,15 +189,30 @@ MPK_DEVICE void prepare_part(const Context& c, const u32* ops, const PartPlace<C
     }
     HeadRow<C> query;
     HeadGains<C> gains = {};
-    load_operand<C>(query, c, ops, 0, token, place.kvHead * kGroup + column % kGroup);
     if (C::kQkNorm) gains.load(head_gain<C>(c, ops, 0), c.lane);
+    const u32 head = place.kvHead * kGroup + column % kGroup;
+    //flags: if (!poll_row<C>(c, ops, head, 0, query))
+    load_operand<C>(query, c, ops, 0, token, head);
     query.norm(gains);
     query.turn(turn);
     store_query<C>(s, item, c.lane, query);
   }
 }
 
-MPK_DEVICE void store_part(float* to, float value) { *to = value; }
+// A float of a part, or of the merged result.
+template <class C> MPK_DEVICE void store_joined(const Context& c, float* to, float value) {
+  //flags: if (C::kOutFlagged && c.tokens == 1) {
+  //flags:   if (!is_aborted(c)) store_word(c, word_at(to), f32_to_bits(value));
+  //flags:   return;
+  //flags: }
+  *to = value;
+}
+
+// Where a task writes: the row of this step's copy where that is what readers poll.
+template <class C> MPK_DEVICE float* joined_row(const Context& c, const u32* ops) {
+  //flags: if (C::kOutFlagged && c.tokens == 1) return in_copy<float>(c, ops[C::kOutFlag]);
+  return in_scratch<float>(c, ops[C::kOutOperand]);
+}
 
 // The warps' weighted values, scaled to their common maximum and added in the order of warps.
 template <class C>
@@ -232,7 +248,7 @@ MPK_DEVICE void store_values(const Context& c, const PartShared<C>& s, const Uni
       float value = 0.0f;
       for (u32 w = 0; w < warps; w++) value += s.values[(w * 8 + own) * Shared::kStride + d];
       float* row = part + static_cast<u64>(column / kGroup) * C::kOutStride;
-      store_part(row + column % kGroup * C::kD + d0 + d, value);
+      store_joined<C>(c, row + column % kGroup * C::kD + d0 + d, value);
     }
   }
 }
@@ -264,10 +280,15 @@ MPK_DEVICE void finish_part(const Context& c, const PartShared<C>& s, UnitSums<C
     // A query that sees none of the keys has summed up what it does not see.
     if (most <= kMinusInfinity) sum = 0.0f;
     float* row = part + static_cast<u64>(column / kGroup) * C::kOutStride;
-    store_part(row + kGroup * C::kD + column % kGroup * 2, most);
-    store_part(row + kGroup * C::kD + column % kGroup * 2 + 1, sum);
+    store_joined<C>(c, row + kGroup * C::kD + column % kGroup * 2, most);
+    store_joined<C>(c, row + kGroup * C::kD + column % kGroup * 2 + 1, sum);
   }
-  if (warps > 0) store_values<C>(c, s, sums, warps, column0, columns, part);
+  if (warps > 0) return store_values<C>(c, s, sums, warps, column0, columns, part);
+  //flags: // Every word of a flagged row is written in each step, that of the step before cleared.
+  //flags: if (!C::kOutFlagged || c.tokens > 1) return;
+  //flags: for (u32 e = c.thread; e < columns * C::kD; e += kConsumerThreads) {
+  //flags:   store_joined<C>(c, part + column0 * C::kD + e, 0.0f);
+  //flags: }
 }
 
 template <class C> MPK_DEVICE void run_attention_part(Context& c, const u32* in) {
@@ -311,7 +332,7 @@ template <class C> MPK_DEVICE void run_attention_part(Context& c, const u32* in)
       UnitSums<C> sums;
       sums.clear();
       warp.run(c, place, s, units, column0, sums);
-      float* part = in_scratch<float>(c, ops[C::kOutOperand]) + tile * kPartColumns<C>;
+      float* part = joined_row<C>(c, ops) + tile * kPartColumns<C>;
       finish_part<C>(c, s, sums, warps, column0, columns, part);
     }
   }
@@ -320,52 +341,137 @@ template <class C> MPK_DEVICE void run_attention_part(Context& c, const u32* in)
 
 // Constants of the merge: kHeads, kKvHeads, kD, kSplits, kTile, kPartsStride, kOutStride, operands.
 
-MPK_DEVICE float load_part(const float* from) { return load_f32(from); }
+// Several parts of one element of the result, added up: values weighted by 2^(score - most).
+struct Joined {
+  float most, sum, value;
 
-// One element of the result: parts in the order of splits, several loads in flight.
-template <class C> MPK_DEVICE float merge_parts(const float* parts, u32 column) {
-  constexpr u32 kGroup = C::kHeads / C::kKvHeads, kBatch = C::kSplits < 8 ? C::kSplits : 8;
-  const u32 head = column / C::kD, own = head % kGroup;
-  const float* part = parts + head / kGroup * (C::kSplits * kPartColumns<C>);
-  const float* values = part + own * C::kD + column % C::kD;
-  const float* stats = part + kGroup * C::kD + 2 * own;
-  float most = kMinusInfinity, sum = 0.0f, result = 0.0f;
+  MPK_DEVICE void clear() {
+    most = kMinusInfinity;
+    sum = value = 0.0f;
+  }
+  MPK_DEVICE void add(float otherMost, float otherSum, float otherValue) {
+    if (otherSum == 0.0f) return;  // a split without keys may have written no values
+    const float maximum = m_max(most, otherMost);
+    const float keep = exp2_fast(most - maximum), weight = exp2_fast(otherMost - maximum);
+    most = maximum;
+    sum = sum * keep + otherSum * weight;
+    value = value * keep + otherValue * weight;
+  }
+};
+
+// Where the parts of an element of the result are: values and (maximum, sum) of the first split.
+template <class C> struct JoinedFrom {
+  u32 values, stats;
+
+  MPK_DEVICE explicit JoinedFrom(u32 column) {
+    constexpr u32 kGroup = C::kHeads / C::kKvHeads;
+    const u32 head = column / C::kD, own = head % kGroup;
+    const u32 first = head / kGroup * (C::kSplits * kPartColumns<C>);
+    values = first + own * C::kD + column % C::kD;
+    stats = first + kGroup * C::kD + 2 * own;
+  }
+};
+
+// Splits first, first + kStep, ... of one element, several loads in flight.
+template <class C, u32 kStep, u32 kBatch>
+MPK_DEVICE void join_splits(const float* parts, u32 column, u32 first, Joined& all) {
+  const JoinedFrom<C> from(column);
 #pragma unroll 1
-  for (u32 split0 = 0; split0 < C::kSplits; split0 += kBatch) {
+  for (u32 split0 = first; split0 < C::kSplits; split0 += kBatch * kStep) {
     float m[kBatch], w[kBatch], v[kBatch];
 #pragma unroll
     for (u32 i = 0; i < kBatch; i++) {
-      m[i] = kMinusInfinity;
-      w[i] = v[i] = 0.0f;
-      if (split0 + i >= C::kSplits) continue;
-      const u32 at = (split0 + i) * kPartColumns<C>;
-      m[i] = load_part(stats + at);
-      w[i] = load_part(stats + at + 1);
-      v[i] = load_part(values + at);
+      m[i] = w[i] = v[i] = 0.0f;
+      if (split0 + i * kStep >= C::kSplits) continue;
+      const u32 at = (split0 + i * kStep) * kPartColumns<C>;
+      m[i] = load_f32(parts + from.stats + at);
+      w[i] = load_f32(parts + from.stats + at + 1);
+      v[i] = load_f32(parts + from.values + at);
     }
 #pragma unroll
-    for (u32 i = 0; i < kBatch; i++) {
-      if (w[i] == 0.0f) continue;  // a split without keys has written no values
-      const float maximum = m_max(most, m[i]);
-      const float keep = exp2_fast(most - maximum), weight = exp2_fast(m[i] - maximum);
-      most = maximum;
-      sum = sum * keep + w[i] * weight;
-      result = result * keep + v[i] * weight;
-    }
+    for (u32 i = 0; i < kBatch; i++) all.add(m[i], w[i], v[i]);
   }
-  return result / sum;
+}
+
+//flags: // The same of flagged parts.
+//flags: template <class C, u32 kStep, u32 kBatch>
+//flags: MPK_DEVICE void poll_splits(const Context& c, u32 operand, u32 column, u32 first, Joined& all) {
+//flags:   const JoinedFrom<C> from(column);
+//flags: #pragma unroll 1
+//flags:   for (u32 split0 = first; split0 < C::kSplits; split0 += kBatch * kStep) {
+//flags:     u32 words[kBatch][3], at[kBatch];
+//flags: #pragma unroll
+//flags:     for (u32 i = 0; i < kBatch; i++) {
+//flags:       const u32 split = split0 + i * kStep;
+//flags:       at[i] = (split < C::kSplits ? split : first) * kPartColumns<C>;
+//flags:       words[i][0] = look_at<float>(c, operand, from.stats + at[i]);
+//flags:       words[i][1] = look_at<float>(c, operand, from.stats + at[i] + 1);
+//flags:       words[i][2] = look_at<float>(c, operand, from.values + at[i]);
+//flags:     }
+//flags: #pragma unroll
+//flags:     for (u32 i = 0; i < kBatch; i++) {
+//flags:       float got[3];
+//flags: #pragma unroll
+//flags:       for (u32 j = 0; j < 3; j++) {
+//flags:         const u32 word = j < 2 ? from.stats + at[i] + j : from.values + at[i];
+//flags:         got[j] = await_one<float>(c, operand, word, words[i][j], C::kPartsOperand);
+//flags:       }
+//flags:       if (split0 + i * kStep < C::kSplits) all.add(got[0], got[1], got[2]);
+//flags:     }
+//flags:   }
+//flags: }
+
+// A tile of a single token: each warp joins every kConsumerWarps-th split, a column a lane, so that
+// one latency brings all; then the warps' sums are added in their order.
+template <class C>
+MPK_DEVICE void merge_tile_of_one(const Context& c, const u32* ops, u32 tile, float* out) {
+  static_assert(C::kTile <= 32, "a column a lane");
+  constexpr u32 kMine = (C::kSplits + kConsumerWarps - 1) / kConsumerWarps;
+  constexpr u32 kBatch = kMine < 4 ? kMine : 4;
+  const u32 column = tile * C::kTile + c.lane;
+  float* joined = reinterpret_cast<float*>(c.work) + c.lane;  // [warp][most, sum, value][lane]
+  Joined all;
+  all.clear();
+  if (c.lane < C::kTile && c.warp < C::kSplits) {
+    //flags: if (C::kPartsFlagged) {
+    //flags:   poll_splits<C, kConsumerWarps, kBatch>(c, ops[C::kPartsFlag], column, c.warp, all);
+    //flags: } else
+    join_splits<C, kConsumerWarps, kBatch>(in_scratch<float>(c, ops[C::kPartsOperand]), column,
+                                           c.warp, all);
+  }
+  //flags: //profile: if (C::kPartsFlagged) mark_ready(c, tile);
+  joined[c.warp * 96] = all.most;
+  joined[c.warp * 96 + 32] = all.sum;
+  joined[c.warp * 96 + 64] = all.value;
+  consumer_barrier();
+  if (c.warp > 0 || c.lane >= C::kTile) return;
+  for (u32 w = 1; w < kConsumerWarps; w++) {
+    all.add(joined[w * 96], joined[w * 96 + 32], joined[w * 96 + 64]);
+  }
+  store_joined<C>(c, out + column, all.value / all.sum);
 }
 
 template <class C> MPK_DEVICE void run_attention_merge(Context& c, const u32* in) {
+  constexpr u32 kBatch = C::kSplits < 8 ? C::kSplits : 8;
   const u32* ops = operands(in);
   begin_task(c, in);
+  float* out = joined_row<C>(c, ops);
+  if (c.tokens == 1) {
+    for (u32 tile = in[kWordTileLo]; tile < in[kWordTileHi]; tile++) {
+      if (tile > in[kWordTileLo]) consumer_barrier();  // the sums of the tile before have been read
+      merge_tile_of_one<C>(c, ops, tile, out);
+    }
+    end_task(c, in);
+    return;
+  }
   const float* parts = in_scratch<float>(c, ops[C::kPartsOperand]);
-  float* out = in_scratch<float>(c, ops[C::kOutOperand]);
   const u32 lo = in[kWordTileLo] * C::kTile, width = in[kWordTileHi] * C::kTile - lo;
   for (u32 e = c.thread; e < c.tokens * width; e += kConsumerThreads) {
     const u32 row = e / width, column = lo + e % width;
-    store_attended(out + static_cast<u64>(row) * C::kOutStride + column,
-                   merge_parts<C>(parts + static_cast<u64>(row) * C::kPartsStride, column));
+    Joined all;
+    all.clear();
+    join_splits<C, 1, kBatch>(parts + static_cast<u64>(row) * C::kPartsStride, column, 0, all);
+    store_joined<C>(c, out + static_cast<u64>(row) * C::kOutStride + column, all.value / all.sum);
   }
   end_task(c, in);
 }

@@ -1,6 +1,6 @@
 /** @file attention: its task in the kernel. */
 import type { OpBody } from "@mpk/cuda";
-import { flagView, inputOf, outputOf, templateAt } from "../../shared/body.ts";
+import { templateAt } from "../../shared/body.ts";
 import { checkHeads, headsView } from "./heads.ts";
 import { workBytes } from "./packing.ts";
 import type { AttentionAttrs } from "./semantics.ts";
@@ -25,11 +25,6 @@ export const body: OpBody<AttentionAttrs> = {
       ...headsView(attrs, env),
       // Registers hold a block's queries and sums: fewer at once for wide heads.
       queryBlock: attrs.headDim > 64 ? 1 : fits,
-      flags: env.flags,
-      qFlag: flagView(inputOf(env, 0)),
-      kFlag: flagView(inputOf(env, 1)),
-      vFlag: flagView(inputOf(env, 2)),
-      outFlag: flagView(outputOf(env)),
     };
   },
 };

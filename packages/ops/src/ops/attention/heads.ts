@@ -1,6 +1,6 @@
 /** @file What attention's bodies, whole and in parts, tell their templates alike. */
 import type { BodyEnv } from "@mpk/cuda";
-import { inputOf, outputOf, requirePositions } from "../../shared/body.ts";
+import { flagView, inputOf, outputOf, requirePositions } from "../../shared/body.ts";
 import { ropeFrequencies } from "../rope/semantics.ts";
 import type { AttentionAttrs } from "./semantics.ts";
 
@@ -38,6 +38,11 @@ export function headsView(attrs: AttentionAttrs, env: BodyEnv) {
     kType: env.type(k),
     vType: env.type(v),
     gainType: gain === null ? "u16" : env.type(gain),
+    flags: env.flags,
+    qFlag: flagView(q),
+    kFlag: flagView(k),
+    vFlag: flagView(v),
+    outFlag: flagView(out),
     frequencies: frequencies.map((f) => env.float(f)).join(", "),
   };
 }

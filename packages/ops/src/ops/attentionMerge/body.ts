@@ -1,6 +1,6 @@
 /** @file attentionMerge: its task in the kernel. */
 import type { OpBody } from "@mpk/cuda";
-import { inputOf, outputOf, templateAt } from "../../shared/body.ts";
+import { flagView, inputOf, outputOf, templateAt } from "../../shared/body.ts";
 import type { AttentionMergeAttrs } from "./semantics.ts";
 import { mergeWidth } from "./tiling.ts";
 
@@ -17,6 +17,9 @@ export const body: OpBody<AttentionMergeAttrs> = {
       partsWord: parts.word,
       outStride: out.stride,
       outWord: out.word,
+      flags: env.flags,
+      partsFlag: flagView(parts),
+      outFlag: flagView(out),
     };
   },
 };

@@ -28,4 +28,7 @@ export const tiling: OpTiling<AttentionMergeAttrs> = tasksOf({
     return regionsOf([readsInput(0, partsRead(op, columns.lo, columns.hi))], columns);
   },
   tileCostBytes: ({ attrs, maxTokens }) => attrs.splits * mergeWidth(attrs) * 4 * maxTokens,
+}, {
+  polls: () => [0],
+  stores: () => true,
 });

@@ -52,4 +52,7 @@ export const tiling: OpTiling<AttentionPartAttrs> = tasksOf({
   },
   // Keys and values in bf16.
   tileCostBytes: ({ attrs }) => Math.ceil(typicalContext / attrs.splits) * attrs.headDim * 2 * 2,
+}, {
+  polls: () => [0, 1, 2],
+  stores: () => true,
 });
