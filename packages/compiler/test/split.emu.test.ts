@@ -42,6 +42,23 @@ describe("as the virtual GPU computes it", () => {
   });
 });
 
+describe("more keys than the ring holds at once", () => {
+  const planOptions = { stages: 8 };
+
+  test.each([64, 128, 144])("heads of %i, one token a step and several", async (headDim) => {
+    const form = { heads: 4, kvHeads: 1, headDim };
+    const program = split(form, 8, 512, 1);
+    await expectSame({ program, planOptions, sms: 2, promptIds: prompt(400), maxTokens: 20 });
+  });
+
+  test("without a race, or an access without the order it needs", async () => {
+    const form = { heads: 4, kvHeads: 1, headDim: 128 };
+    const program = split(form, 8, 512, 1);
+    const common = { program, planOptions, promptIds: prompt(285), maxTokens: 5 } as const;
+    await expectSame({ ...common, scheduleSeed: 5, instrument: "races" });
+  });
+});
+
 describe("with flags in the data", () => {
   const planOptions = { protocol: "flag" } as const;
   const form = { heads: 4, kvHeads: 2, headDim: 64, qkNorm: true };

@@ -45,12 +45,14 @@ const deviceFiles = [
 /** Those that plans with flagged values have besides. */
 const flagFiles = ["flags", "linear_of_one"] as const;
 /** For programs that split their attention alone. */
-const splitFiles = ["units", "parts"] as const;
+const splitFiles = ["units", "past", "parts", "merge"] as const;
 
 /** Parts of the kernel that only some plans or options have. */
 export interface KernelParts {
   readonly profile: boolean;
   readonly flags: boolean;
+  /** Cached keys and values come through the ring. */
+  readonly past?: boolean;
 }
 
 /** A device file's text. Lines marked `//profile:` are code with `profile`, else left out, and so on. */
@@ -60,7 +62,7 @@ export function deviceText(
 ): string {
   const text = readFileSync(new URL(`./device/${name}`, import.meta.url), "utf8");
   const shown = (from: string): string =>
-    from.replaceAll(/^( *)\/\/(profile|flags): (.*\n)/gm, (_, indent, part, line) =>
+    from.replaceAll(/^( *)\/\/(profile|flags|past): (.*\n)/gm, (_, indent, part, line) =>
       parts[part as keyof KernelParts] ? `${indent}${line}` : "",
     );
   // A line may be marked twice.
@@ -253,8 +255,8 @@ export function emit(
   const bodies = renderBodies(plan, table, bodyTable, vocab);
   const { runStart, runs, words, deltas, rounds } = tables(plan, bodies, memory);
   const { profile = false } = options;
-  const parts = { profile, flags: plan.flags.value.length > 0 };
   const usesSplit = bodies.bodies.some(({ run }) => /^attention_(part|merge)$/.test(run));
+  const parts = { profile, flags: plan.flags.value.length > 0, past: usesSplit };
   const device = Object.fromEntries(
     [...deviceFiles, ...flagFiles].map((name) => [name, deviceText(`${name}.cuh`, parts).trim()]),
   );

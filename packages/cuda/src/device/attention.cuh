@@ -73,10 +73,11 @@ template <u32 kDims> struct Running {
 // base-2 softmax: scores carry log2(e) already.
 constexpr float kMinusInfinity = -1e30f;
 
-// Physical page of a position: the first pages are in shared memory, the rest in L2.
+// Physical page of a position: the first pages are in shared memory, the rest in L1 and L2.
 MPK_DEVICE i32 page_of(const Context& c, const i32* pages, u32 position) {
   const u32 page = position / kPageTokens;
-  return page < kSharedPages ? c.shared->pages[page] : load_i32(pages + page);
+  if (page < kSharedPages) return c.shared->pages[page];
+  return static_cast<i32>(load_const_u32(reinterpret_cast<const u32*>(pages + page)));
 }
 
 // The key of one turn of a lane group, if it has one.

@@ -20,6 +20,7 @@ struct Stuck {
 struct Shared {
   u64 full[kStages];
   u64 empty[kStages];
+  //past: u64 opened;  // a phase a step: the producer may read the step
   StepInfo step;
   u32 instruction[2][32 * kInstructionRounds];
   alignas(16) float reduce[64];  // sampling adds 64-bit sums in it
@@ -249,6 +250,7 @@ MPK_DEVICE u32 start_over(u32 chunk) {
 struct Producer {
   u32 chunk;
   bool leaving;
+  //past: u32 known;  // steps whose descriptor was read, the latest counted from 1
   //profile: FullLog full;
 
   MPK_DEVICE bool wait_empty(Context& c, u32 at) {
@@ -265,20 +267,48 @@ struct Producer {
     return true;
   }
 
-  MPK_DEVICE void copy(Context& c, const u8* src, u32 bytes) {
-    if (leaving) return;
+  // Until the next stage may be filled; false: the producer leaves.
+  MPK_DEVICE bool claim(Context& c) {
+    if (leaving) return false;
     producer_barrier();  // a lane left behind by a lap would take an old phase for the new
     // The last chunk in flight is waited for last: from its arrival to the next copy is time lost.
     const bool vacant = chunk < kStages || wait_empty(c, chunk);
     const bool ready = vacant && (chunk < kMaxInFlight || wait_chunk(c, chunk - kMaxInFlight));
-    if (!producer_all(ready)) {
-      leaving = true;
-      return;
-    }
+    leaving = !producer_all(ready);
+    return !leaving;
+  }
+
+  MPK_DEVICE void copy(Context& c, const u8* src, u32 bytes) {
+    if (!claim(c)) return;
     copy_to_stage(stage_of(c, chunk), src, bytes, &c.shared->full[chunk % kStages], c.lane);
     //profile: full.keep(c);
     chunk++;
   }
+
+  //past: // A chunk of two runs of bytes, or, without either, an empty one.
+  //past: MPK_DEVICE void copy_pair(Context& c, const void* first, const void* second, u32 bytes) {
+  //past:   if (!claim(c)) return;
+  //past:   copy_pair_to_stage(stage_of(c, chunk), first, second, bytes, &c.shared->full[chunk % kStages],
+  //past:                      c.lane);
+  //past:   chunk++;
+  //past: }
+
+  //past: // Until this step is open: what steps before wrote may be copied, and the step is known.
+  //past: MPK_DEVICE bool await_step(Context& c) {
+  //past:   if (known == c.step + 1) return true;
+  //past:   producer_barrier();
+  //past:   bool open = false;
+  //past:   while (!open && !*static_cast<volatile u32*>(&c.shared->leave)) {
+  //past:     open = mbarrier_test(&c.shared->opened, c.step & 1u);
+  //past:   }
+  //past:   leaving = !producer_all(open);
+  //past:   if (leaving) return false;
+  //past:   fence_async();
+  //past:   known = c.step + 1;
+  //past:   c.tokens = c.shared->step.tokens;
+  //past:   c.position = c.shared->step.position;
+  //past:   return true;
+  //past: }
 
   // No copy may be in flight when the block ends.
   MPK_DEVICE void drain(Context& c) {

@@ -42,13 +42,14 @@ struct Cursor {
 };
 
 MPK_DEVICE void produce(Context& c) {
-  Producer producer = {0, false};
+  Producer producer = {};
   while (!producer.leaving) {
     const u8* src = c.params->stream + kStreamBase[c.sm];
     Cursor cursor;
     for (cursor.reset(c.sm); !cursor.done() && !producer.leaving; cursor.next(cursor.at(kWordSize))) {
       const u32 body = cursor.at(kWordBody), bytes = kBodyChunkBytes[body];
       const u32 count = (cursor.at(kWordTileHi) - cursor.at(kWordTileLo)) * kBodyTileChunks[body];
+      //past: produce_past(c, producer, cursor);
       for (u32 i = 0; i < count && !producer.leaving; i++, src += bytes) {
         producer.copy(c, src, bytes);
       }
@@ -95,6 +96,7 @@ MPK_DEVICE bool open_step(Context& c) {
     }
     //flags: if (s.step.tokens == 1) s.copyOffset ^= kFlagCopyBytes; else s.manySteps++;
     if (s.step.stop) *static_cast<volatile u32*>(&s.leave) = 1;
+    //past: else mbarrier_arrive(&s.opened);
   }
   consumer_barrier();
   c.tokens = s.step.tokens;
@@ -160,6 +162,7 @@ MPK_KERNEL void __launch_bounds__(kThreads, 1) mpk_decode(const __grid_constant_
       mbarrier_init(&c.shared->full[i], MPK_FULL_ARRIVALS);
       mbarrier_init(&c.shared->empty[i], 1);
     }
+    //past: mbarrier_init(&c.shared->opened, 1);
     mbarrier_init_fence();
     c.shared->aborted = 0;
     c.shared->stuck.rank = 0;

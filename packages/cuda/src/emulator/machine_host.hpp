@@ -123,6 +123,9 @@ inline void mbarrier_init(u64* bar, u32 arrivals) { emulator::mbarrier_init(bar,
 inline void mbarrier_init_fence() {
   if (MPK_HOST_BULK) emulator::fence_async();
 }
+inline void fence_async() {
+  if (MPK_HOST_BULK) emulator::fence_async();
+}
 inline void mbarrier_arrive(u64* bar) { emulator::mbarrier_arrive(bar); }
 inline bool mbarrier_test(u64* bar, u32 parity) { return emulator::mbarrier_test(bar, parity); }
 inline bool mbarrier_look(u64* bar, u32 parity) { return emulator::mbarrier_test(bar, parity); }
@@ -135,6 +138,25 @@ inline void copy_to_stage(u8* dst, const u8* src, u32 bytes, u64* bar, u32 lane)
   }
   for (u32 i = lane * 16; i < bytes; i += 512) emulator::copy_async(dst + i, src + i);
   emulator::mbarrier_arrive_after_copies(bar);
+}
+inline void copy_pair_to_stage(u8* dst, const void* first, const void* second, u32 bytes, u64* bar,
+                               u32 lane) {
+  const void* from[2] = {first, second};
+  if (MPK_HOST_BULK && lane != 0) return;
+  if (MPK_HOST_BULK) {
+    const u32 all = (first == nullptr ? 0 : bytes) + (second == nullptr ? 0 : bytes);
+    emulator::mbarrier_arrive_expect(bar, all);
+  }
+  for (u32 i = 0; i < 2; i++) {
+    if (from[i] == nullptr) continue;
+    const u8* src = static_cast<const u8*>(from[i]);
+    if (MPK_HOST_BULK) {
+      emulator::bulk_copy(dst + i * bytes, src, bytes, bar);
+      continue;
+    }
+    for (u32 at = lane * 16; at < bytes; at += 512) emulator::copy_async(dst + i * bytes + at, src + at);
+  }
+  if (!MPK_HOST_BULK) emulator::mbarrier_arrive_after_copies(bar);
 }
 
 // ---- arithmetic ----------------------------------------------------------------------------

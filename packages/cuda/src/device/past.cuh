@@ -1,0 +1,110 @@
+// What parts of attention read of the cache comes through the ring, as weights do: while consumers
+// wait for their queries, the past is on its way or on chip. Producer and consumers count chunks alike.
+
+// Constants of a part: see parts.cuh.
+
+// Where a part's keys and values are in the cache.
+template <class C> struct PartPlace {
+  u16* cache;
+  const i32* pages;
+  u32 kvHead, split;
+  // From keys to their values, which are in the same page.
+  static constexpr u32 kValues = C::kKvHeads * kPageTokens * C::kD;
+
+  MPK_DEVICE void init(const Context& c, u32 state) {
+    cache = reinterpret_cast<u16*>(c.params->kv + static_cast<u64>(state) * 256);
+    pages = reinterpret_cast<const i32*>(c.params->pageTable);
+  }
+  MPK_DEVICE void set(u32 tile) {
+    kvHead = tile / C::kSplits;
+    split = tile % C::kSplits;
+  }
+  // The tile of 16 keys that starts at `position`.
+  MPK_DEVICE u16* at(const Context& c, u32 position) const {
+    return cache + cache_row<C>(page_of(c, pages, position), position, 0, kvHead);
+  }
+};
+
+// The chunks of a split: those of the full units of its share and, of split 0, those that this step's
+// tokens are in. A single token is put into its chunk on chip: then these come first, so that the ring
+// has room for them before any is consumed. Of several tokens they come last and are read back.
+template <class C> struct PartChunks {
+  static constexpr u32 kKeys = UnitMap<C>::kKeys, kPerUnit = kUnitKeys / kKeys;
+  static constexpr u32 kPieces = UnitMap<C>::kPieces, kWarps = kConsumerWarps;
+  u32 first, fresh;  // units
+  u32 past, total;   // chunks: of full units, and all
+  u32 inRing;        // those that come through the ring
+
+  // Whether a single token's chunk is read ahead: where its queries take one turn, and the chunk one
+  // stage.
+  static constexpr bool kPlaces = UnitMap<C>::kGroup <= 8 && kPieces == 1;
+  MPK_DEVICE static bool is_placed(const Context& c) { return kPlaces && c.tokens == 1; }
+
+  MPK_DEVICE PartChunks(const Context& c, u32 split) {
+    const u32 lo = first_seen<C>(c.position) / kUnitKeys, turn = C::kSplits - 1 - split;
+    fresh = c.position / kUnitKeys;
+    first = lo + (turn + C::kSplits - lo % C::kSplits) % C::kSplits;
+    past = first < fresh ? ((fresh - first - 1) / C::kSplits + 1) * kPerUnit : 0;
+    const u32 keys = c.position + c.tokens - fresh * kUnitKeys;
+    total = past + (split == 0 ? (keys + kKeys - 1) / kKeys : 0);
+    inRing = is_placed(c) ? total : past;
+  }
+  // The position of a chunk's first key.
+  MPK_DEVICE u32 base(u32 i) const {
+    const u32 placed = inRing - past;
+    if (i < placed) return fresh * kUnitKeys + i * kKeys;
+    i -= placed;
+    if (i >= past) return fresh * kUnitKeys + (i - past) * kKeys;
+    return (first + i / kPerUnit * C::kSplits) * kUnitKeys + i % kPerUnit * kKeys;
+  }
+  // Numbers that they take in the ring. At least one, though it be empty, so that no SM ends a step
+  // whose position its producer has not read. Pieces of a chunk go to one warp: then whole rounds.
+  MPK_DEVICE u32 numbers() const {
+    const u32 least = inRing > 0 ? inRing : 1;
+    return kPieces == 1 ? least : (least + kWarps - 1) / kWarps * kWarps * 2;
+  }
+  // The number of a chunk's first piece, the second is a round of warps on; and back.
+  MPK_DEVICE static u32 number(u32 i) {
+    return kPieces == 1 ? i : i / kWarps * kWarps * 2 + i % kWarps;
+  }
+  MPK_DEVICE static u32 chunk_of(u32 number) {
+    return kPieces == 1 ? number : number / (2 * kWarps) * kWarps + number % kWarps;
+  }
+  MPK_DEVICE static bool is_second(u32 number) {
+    return kPieces == 2 && number / kWarps % 2 == 1;
+  }
+};
+
+// Turns that the queries of a step take, eight at a time.
+template <class C> MPK_DEVICE u32 query_turns(const Context& c) {
+  return (c.tokens * UnitMap<C>::kGroup + 7) / 8;
+}
+
+// The producer: a task's chunks. It knows the step, which is open; `in` gives the task's words.
+template <class C, class Words>
+MPK_DEVICE void produce_part(Context& c, Producer& producer, const Words& in) {
+  if (!producer.await_step(c)) return;
+  PartPlace<C> place;
+  const u32 operands = kWordFirstWait + 2 * in.at(kWordWaits) + in.at(kWordSignals);
+  place.init(c, in.at(operands + C::kStateOperand));
+  const u32 tileHi = in.at(kWordTileHi), turns = query_turns<C>(c);
+  for (u32 tile = in.at(kWordTileLo); tile < tileHi; tile++) {
+    place.set(tile);
+    const PartChunks<C> chunks(c, place.split);
+    const u32 numbers = chunks.numbers();
+    for (u32 left = turns * numbers, number = 0; left > 0 && !producer.leaving; left--) {
+      const u32 i = PartChunks<C>::chunk_of(number);
+      const u16 *keys = nullptr, *values = nullptr;
+      if (i < chunks.inRing) {
+        keys = place.at(c, chunks.base(i));
+        values = keys + PartPlace<C>::kValues;
+        if (PartChunks<C>::kPieces == 2) {
+          if (PartChunks<C>::is_second(number)) keys = values;
+          values = nullptr;
+        }
+      }
+      producer.copy_pair(c, keys, values, UnitMap<C>::kSideBytes);
+      number = number + 1 < numbers ? number + 1 : 0;
+    }
+  }
+}
