@@ -24,7 +24,7 @@ export interface CompileOptions {
   readonly maxTokens?: number;
   /** GPUs that share the model by columns and rows: planned and verified, not emitted yet; default 1. */
   readonly ranks?: number;
-  /** How attention is scheduled; default `whole`. */
+  /** How attention is scheduled; default `auto`. */
   readonly attention?: AttentionChoice;
   /** The kernel keeps the times of its instructions; default: it does not. */
   readonly profile?: boolean;

@@ -7,7 +7,7 @@ export * from "./inspect.ts";
 export * from "./load.ts";
 export * from "./machine.ts";
 export * from "./open.ts";
-export type { AttentionChoice } from "./passes.ts";
+export { attentionChoices, type AttentionChoice } from "./passes.ts";
 export * from "./report.ts";
 export * from "./bench/index.ts";
 export * from "./calibrate/index.ts";

@@ -6,7 +6,8 @@ import type { Machine } from "@mpk/schedule";
  * How attention is scheduled. `whole`: one op, a task a query head. `split`: parts of the context on
  * about all SMs, then a merge. `auto`: `split` where the limits allow long contexts or many tokens.
  */
-export type AttentionChoice = "auto" | "whole" | "split";
+export const attentionChoices = ["auto", "whole", "split"] as const;
+export type AttentionChoice = (typeof attentionChoices)[number];
 
 /** Up to here one SM reads a head's keys about as fast as the merge's hand-off takes: an estimate. */
 const longestWhole = 1024;
@@ -17,7 +18,7 @@ const mostTokensWhole = 8;
 export function passesFor(
   { maxContext, maxTokens }: Program["limits"],
   machine: Machine,
-  choice: AttentionChoice = "whole",
+  choice: AttentionChoice = "auto",
 ): readonly Pass[] {
   const isLarge = maxContext > longestWhole || maxTokens > mostTokensWhole;
   const isSplit = choice === "split" || (choice === "auto" && isLarge);

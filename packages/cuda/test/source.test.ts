@@ -152,7 +152,8 @@ describe("the text needs nothing from outside", () => {
   });
 
   test("every device file is in it, and no placeholder of a template is left", () => {
-    const [flagFiles, splitFiles] = [["flags.cuh", "linear_of_one.cuh"], ["units.cuh", "parts.cuh"]];
+    const flagFiles = ["flags.cuh", "linear_of_one.cuh"];
+    const splitFiles = ["units.cuh", "past.cuh", "parts.cuh", "merge.cuh"];
     const made = planOf(linears(16));
     const folder = new URL("../src/device/", import.meta.url);
     const files = readdirSync(folder).filter((name) => name.endsWith(".cuh"));

@@ -149,6 +149,11 @@ export interface OpPacking<A = unknown> {
   stream(op: OpInstance<A>, budget: PackingBudget): StreamLayout | null;
   /** What the op's tasks ask of shared memory; left out: what `PackingBudget` promises. */
   demand?(op: OpInstance<A>, ring: RingShape): SharedDemand;
+  /**
+   * The most chunks that a tile takes through the ring in a step beside its stream, with so many
+   * positions: cached state, which the kernel counts as it runs. Left out: none.
+   */
+  cachedChunks?(op: OpInstance<A>, budget: PackingBudget, maxContext: number): number;
   /** What tasks of this layout take; left out or null: by the rule, for all tokens of a step. */
   room?(op: OpInstance<A>, layout: StreamLayout, budget: PackingBudget): TaskRoom | null;
 }

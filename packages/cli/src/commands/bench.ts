@@ -10,6 +10,7 @@ import { numberBetween, numbers, seed, wholeFrom } from "../arguments.ts";
 import { exitCodes } from "../codes.ts";
 import { writeNamed, type Io } from "../io.ts";
 import { measure, settingsOf, type MeasureOptions } from "./bench-measure.ts";
+import { attentionOption } from "./shared.ts";
 
 interface Options extends MeasureOptions {
   readonly shapes: readonly string[];
@@ -55,8 +56,7 @@ export function benchCommand(program: Command, io: Io, setExit: (code: number) =
     .option("--reruns <count>", "launches that count, compared token by token", wholeFrom(1), 20)
     .option("--max-tokens-per-step <count>", "prompt tokens that a decoding kernel takes in one step",
       wholeFrom(1))
-    .addOption(new Option("--attention <how>", "how attention is scheduled")
-      .choices(["auto", "whole", "split"]))
+    .addOption(attentionOption())
     .addOption(new Option("--seed <seed>", "of random weights").argParser(seed).default(1n, "1"))
     .addOption(new Option("--baseline <name>", "time it too, and hold our logits to it")
       .choices(["torch"]))

@@ -1,7 +1,7 @@
 /** @file `mpk profile`: where a step's microseconds go, from inside the kernel. */
 import {
   accountsOf, measuredModel, open, requestFor, requireGpu, spreadOfTimes, stepMillis, traceOf,
-  type Accounts, type DeviceChoice, type Opened,
+  type Accounts, type AttentionChoice, type DeviceChoice, type Opened,
 } from "@mpk/compiler";
 import { runtimeError, type Profile } from "@mpk/runtime";
 import { Option, type Command } from "commander";
@@ -9,6 +9,7 @@ import { seed, wholeFrom } from "../arguments.ts";
 import { writeNamed, type Io } from "../io.ts";
 import { accountsText } from "../profile-text.ts";
 import { progressBars } from "../progress.ts";
+import { attentionOption } from "./shared.ts";
 
 interface Options {
   readonly steps: number;
@@ -17,6 +18,7 @@ interface Options {
   readonly seed: bigint;
   readonly device: Exclude<DeviceChoice, "auto" | "virtual">;
   readonly sms?: number;
+  readonly attention?: AttentionChoice;
   readonly overhead?: boolean;
   readonly tuned: boolean;
   readonly out?: string;
@@ -46,6 +48,7 @@ export function profileCommand(program: Command, io: Io): void {
       .default("cuda"))
     .option("--sms <count>", "SMs to use (default: all)", wholeFrom(1))
     .option("--overhead", "also time the same steps of a kernel that keeps no profile")
+    .addOption(attentionOption())
     .option("--no-tuned", "leave out what mpk tune found")
     .option("--out <file>", "write a Chrome trace, and all marks beside it")
     .option("--json", "print one JSON object")
@@ -64,6 +67,7 @@ async function profile(name: string, options: Options, io: Io): Promise<void> {
     tuned: options.tuned,
     onNotice: (notice) => io.stderr.write(`note: ${notice}\n`),
     onProgress: bars.report, env: io.env, ...(sms === undefined ? {} : { sms }),
+    ...(options.attention === undefined ? {} : { attention: options.attention }),
   }).finally(bars.stop);
   const plainMs = options.overhead === true ? await plainStep(await opening(false), options) : null;
   const opened = await opening(true);

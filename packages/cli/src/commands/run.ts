@@ -1,11 +1,12 @@
 /** @file `mpk run`: streams what a checkpoint generates. */
-import { open, type DeviceChoice, type Opened } from "@mpk/compiler";
+import { open, type AttentionChoice, type DeviceChoice, type Opened } from "@mpk/compiler";
 import { inputError, type GenerateRequest, type Instrument, type Summary } from "@mpk/runtime";
 import { Option, type Command } from "commander";
 import { numberBetween, seed, tokenIds, wholeFrom } from "../arguments.ts";
 import { exitCodes } from "../codes.ts";
 import type { Io } from "../io.ts";
 import { progressBars, type ProgressBars } from "../progress.ts";
+import { attentionOption } from "./shared.ts";
 
 interface Options {
   readonly prompt?: string;
@@ -20,6 +21,7 @@ interface Options {
   readonly precision?: "bf16" | "f32";
   readonly maxContext?: number;
   readonly maxTokensPerStep?: number;
+  readonly attention?: AttentionChoice;
   readonly sms?: number;
   readonly scheduleSeed?: number;
   readonly instrument?: Instrument;
@@ -65,6 +67,7 @@ export function runCommand(program: Command, io: Io, setExit: (code: number) => 
     .option("--max-context <tokens>", "longest sequence (default: the model's, at most 4096)",
       wholeFrom(1))
     .option("--max-tokens-per-step <count>", "prompt tokens in one step, 1 to 64 (default 8)", wholeFrom(1))
+    .addOption(attentionOption())
     .option("--sms <count>", "SMs to use (default: all; 8 without a GPU)", wholeFrom(1))
     .option("--watchdog-seconds <s>", "end a kernel that waits longer (default: 1.2, more for long contexts)",
       numberBetween(0.001, 3600))
@@ -92,6 +95,7 @@ async function run(checkpoint: string, options: Options, io: Io): Promise<number
     ...(options.precision === undefined ? {} : { precision: options.precision }),
     ...(options.maxContext === undefined ? {} : { maxContext: options.maxContext }),
     ...(options.maxTokensPerStep === undefined ? {} : { maxTokens: options.maxTokensPerStep }),
+    ...(options.attention === undefined ? {} : { attention: options.attention }),
     ...(options.sms === undefined ? {} : { sms: options.sms }),
     ...(options.instrument === undefined ? {} : { instrument: options.instrument }),
     ...(options.scheduleSeed === undefined ? {} : { scheduleSeed: options.scheduleSeed }),

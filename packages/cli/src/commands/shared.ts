@@ -1,6 +1,8 @@
 /** @file Options that several commands share, and how the compiler is called with them. */
-import { compile, type CompileOptions, type Compiled } from "@mpk/compiler";
-import type { Command } from "commander";
+import {
+  attentionChoices, compile, type AttentionChoice, type CompileOptions, type Compiled,
+} from "@mpk/compiler";
+import { Option, type Command } from "commander";
 import { wholeFrom } from "../arguments.ts";
 import type { Io } from "../io.ts";
 import { withBars } from "../progress.ts";
@@ -10,7 +12,13 @@ export interface ShapeOptions {
   readonly sms?: number;
   readonly maxContext?: number;
   readonly maxTokensPerStep?: number;
+  readonly attention?: AttentionChoice;
 }
+
+/** How attention is scheduled. */
+export const attentionOption = (): Option =>
+  new Option("--attention <how>", "on an SM a head, split over all SMs, or as the limits ask")
+    .choices(attentionChoices);
 
 const code = `
 A model.ts is code: naming one runs it, with your rights, before anything is compiled. Checkpoint
@@ -24,16 +32,18 @@ export function withShape(command: Command): Command {
     .option("--sms <count>", "SMs to plan for (default: the target's usual GPU)", wholeFrom(1))
     .option("--max-context <tokens>", "longest sequence (default: the model's, at most 4096)",
       wholeFrom(1))
-    .option("--max-tokens-per-step <count>", "prompt tokens in one step, 1 to 64 (default 8)", wholeFrom(1));
+    .option("--max-tokens-per-step <count>", "prompt tokens in one step, 1 to 64 (default 8)", wholeFrom(1))
+    .addOption(attentionOption());
 }
 
 export function compileOptions(options: ShapeOptions): CompileOptions {
-  const { target, sms, maxContext, maxTokensPerStep } = options;
+  const { target, sms, maxContext, maxTokensPerStep, attention } = options;
   return {
     ...(target === undefined ? {} : { target }),
     ...(sms === undefined ? {} : { sms }),
     ...(maxContext === undefined ? {} : { maxContext }),
     ...(maxTokensPerStep === undefined ? {} : { maxTokens: maxTokensPerStep }),
+    ...(attention === undefined ? {} : { attention }),
   };
 }
 

@@ -1,13 +1,14 @@
 /** @file `mpk tune`: searches the planner's knobs on the GPU at hand and keeps the best. */
 import {
   buildApart, choiceText, measuredModel, open, requireGpu, settingOf, tune, tunedPath, writeTuned,
-  type Choice, type Compiled, type TuneResult,
+  type AttentionChoice, type Choice, type Compiled, type TuneResult,
 } from "@mpk/compiler";
 import { inputError } from "@mpk/runtime";
 import type { Command } from "commander";
 import { numberBetween, wholeFrom } from "../arguments.ts";
 import { exitCodes } from "../codes.ts";
 import type { Io } from "../io.ts";
+import { attentionOption } from "./shared.ts";
 
 interface Options {
   readonly minutes: number;
@@ -15,6 +16,7 @@ interface Options {
   readonly context: number;
   readonly tokens: number;
   readonly maxTokensPerStep?: number;
+  readonly attention?: AttentionChoice;
   readonly json?: boolean;
 }
 
@@ -40,6 +42,7 @@ export function tuneCommand(program: Command, io: Io, setExit: (code: number) =>
     .option("--context <tokens>", "prompt tokens before the timed ones", wholeFrom(1), 64)
     .option("--tokens <count>", "timed tokens of a launch", wholeFrom(2), 128)
     .option("--max-tokens-per-step <count>", "prompt tokens in one step (default 8)", wholeFrom(1))
+    .addOption(attentionOption())
     .option("--json", "print one JSON object")
     .addHelpText("after", examples)
     .action(async (name: string, options: Options) => setExit(await run(name, options, io)));
@@ -58,6 +61,7 @@ async function run(name: string, options: Options, io: Io): Promise<number> {
   };
   const setting = settingOf({
     model: name, context, tokens, tuned: false, promptChunk: maxTokens ?? null,
+    attention: options.attention ?? null,
   });
   // Each choice is compiled once, however often it is opened.
   const known = new Map<string, Compiled>();
@@ -76,6 +80,7 @@ async function run(name: string, options: Options, io: Io): Promise<number> {
       const opened = await open(model.source(limits), {
         ...limits, device: "cuda", measure: true, randomSeed: 1n, plan: choice, tuned: false,
         watchdogSeconds, env: io.env, ...(compiled === undefined ? {} : { compiled }),
+        ...(options.attention === undefined ? {} : { attention: options.attention }),
       });
       first ??= opened.compiled;
       known.set(choiceText(choice), opened.compiled);

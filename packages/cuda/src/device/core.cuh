@@ -284,7 +284,6 @@ struct Producer {
     //profile: full.keep(c);
     chunk++;
   }
-
   //past: // A chunk of two runs of bytes, or, without either, an empty one.
   //past: MPK_DEVICE void copy_pair(Context& c, const void* first, const void* second, u32 bytes) {
   //past:   if (!claim(c)) return;
@@ -292,7 +291,6 @@ struct Producer {
   //past:                      c.lane);
   //past:   chunk++;
   //past: }
-
   //past: // Until this step is open: what steps before wrote may be copied, and the step is known.
   //past: MPK_DEVICE bool await_step(Context& c) {
   //past:   if (known == c.step + 1) return true;

@@ -9,7 +9,8 @@
  * wait for a chunk `maxInFlight` back is right as long as that chunk's stage has not been filled
  * anew: stages >= maxInFlight. All of it needs stage, phase and warp of a chunk to be the same
  * after its number started over. An op may give a chunk to another warp than that of its number
- * (`TaskRoom`) if a barrier of all warps lies between a stage's chunk and its next.
+ * (`TaskRoom`) if a barrier of all warps lies between a stage's chunk and its next. What an op takes of
+ * cached state goes by the rule, in numbers that producer and consumers compute alike.
  *
  * Abort. Every wait for a counter or a filled stage looks at the abort word now and then and gives
  * up; an SM that gave up triggers nothing more and leaves at the next step. No one is left behind:
@@ -38,7 +39,8 @@ export function checkDevice(model: Model): LawReport {
 }
 
 /** Stage, phase and warp of a chunk survive its number's starting over, and no number overflows. */
-function checkNumbers({ plan }: Model, law: LawBook): void {
+function checkNumbers(model: Model, law: LawBook): void {
+  const { plan } = model;
   const { stages, consumerWarps } = plan.ring;
   const lap = chunkLap(stages);
   if (lap % (2 * stages) !== 0 || lap % consumerWarps !== 0) {
@@ -47,8 +49,10 @@ function checkNumbers({ plan }: Model, law: LawBook): void {
         `${stages} stages and of ${consumerWarps} warps: a chunk would change stage, phase or warp`,
     );
   }
+  const cached = cachedChunks(model);
   plan.streams.forEach((segments, sm) => {
-    const chunks = segments.reduce((sum, segment) => sum + segment.chunks, 0);
+    const streamed = segments.reduce((sum, segment) => sum + segment.chunks, 0);
+    const chunks = streamed + (cached[sm] ?? 0);
     law.count("rings");
     // Numbers start over only between steps.
     if (2 * lap + chunks <= wordLimit) return;
@@ -57,6 +61,25 @@ function checkNumbers({ plan }: Model, law: LawBook): void {
         `${2 * lap + chunks}, beyond ${kernelProtocol.wordBits} bits; use fewer stages`,
     );
   });
+}
+
+/** By SM, the most chunks of cached state that its tasks take through the ring in a step. */
+function cachedChunks({ plan, ops }: Model): Float64Array {
+  const { ring, program, tasks } = plan;
+  const budget = { ...ring, chunkBytes: ring.stageBytes };
+  const ofTile = new Map<object, number>();
+  const perSm = new Float64Array(plan.streams.length);
+  for (let task = 0; task < tasks.count; task++) {
+    const op = ops[tasks.op[task] ?? -1];
+    if (op?.schedule.packing.cachedChunks === undefined) continue;
+    const { instance, schedule } = op;
+    const chunks = ofTile.get(instance) ??
+      schedule.packing.cachedChunks?.(instance, budget, program.limits.maxContext) ?? 0;
+    ofTile.set(instance, chunks);
+    const [sm, tiles] = [tasks.sm[task] ?? 0, (tasks.tileHi[task] ?? 0) - (tasks.tileLo[task] ?? 0)];
+    perSm[sm] = (perSm[sm] ?? 0) + tiles * chunks;
+  }
+  return perSm;
 }
 
 /**

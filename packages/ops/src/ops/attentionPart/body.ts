@@ -3,7 +3,7 @@ import type { BodyEnv, OpBody } from "@mpk/cuda";
 import { templateAt } from "../../shared/body.ts";
 import { checkHeads, headsView } from "../attention/heads.ts";
 import { unitKeys } from "./semantics.ts";
-import { workBytes } from "./work.ts";
+import { chunksOf, workBytes } from "./work.ts";
 import type { AttentionPartAttrs } from "./semantics.ts";
 
 /** The widest run of weighted values that a warp leaves in shared memory at once. */
@@ -32,6 +32,14 @@ export const body: OpBody<AttentionPartAttrs> = {
       );
     }
     const { headDim, splits } = attrs;
+    const { stageBytes } = env.ring;
+    const { keys, pieces } = chunksOf(headDim, stageBytes);
+    if ((4 * keys * headDim) / pieces > stageBytes) {
+      throw new RangeError(
+        `attention in parts with head_dim ${headDim} takes ring stages of ` +
+          `${(4 * keys * headDim) / pieces} bytes or more, not ${stageBytes}`,
+      );
+    }
     return { ...headsView(attrs, env), splits, mergeDims: mergeDimsFor(headDim, env) };
   },
 };
