@@ -21,6 +21,7 @@ struct Shared {
   u64 full[kStages];
   u64 empty[kStages];
   //past: u64 opened;  // a phase a step: the producer may read the step
+  //past: u64 appended;  // a phase each time that it reads rows of this step
   StepInfo step;
   u32 instruction[2][32 * kInstructionRounds];
   alignas(16) float reduce[64];  // sampling adds 64-bit sums in it
@@ -251,6 +252,7 @@ struct Producer {
   u32 chunk;
   bool leaving;
   //past: u32 known;  // steps whose descriptor was read, the latest counted from 1
+  //past: u32 appends;  // phases of `appended` so far
   //profile: FullLog full;
 
   MPK_DEVICE bool wait_empty(Context& c, u32 at) {
@@ -291,21 +293,28 @@ struct Producer {
   //past:                      c.lane);
   //past:   chunk++;
   //past: }
+  //past: MPK_DEVICE bool await_phase(Context& c, u64* bar, u32 phase) {
+  //past:   producer_barrier();
+  //past:   bool over = false;
+  //past:   while (!over && !*static_cast<volatile u32*>(&c.shared->leave)) {
+  //past:     over = mbarrier_test(bar, phase & 1u);
+  //past:   }
+  //past:   leaving = !producer_all(over);
+  //past:   fence_async();
+  //past:   return !leaving;
+  //past: }
   //past: // Until this step is open: what steps before wrote may be copied, and the step is known.
   //past: MPK_DEVICE bool await_step(Context& c) {
   //past:   if (known == c.step + 1) return true;
-  //past:   producer_barrier();
-  //past:   bool open = false;
-  //past:   while (!open && !*static_cast<volatile u32*>(&c.shared->leave)) {
-  //past:     open = mbarrier_test(&c.shared->opened, c.step & 1u);
-  //past:   }
-  //past:   leaving = !producer_all(open);
-  //past:   if (leaving) return false;
-  //past:   fence_async();
+  //past:   if (!await_phase(c, &c.shared->opened, c.step)) return false;
   //past:   known = c.step + 1;
   //past:   c.tokens = c.shared->step.tokens;
   //past:   c.position = c.shared->step.position;
   //past:   return true;
+  //past: }
+  //past: // Until this task has appended its rows.
+  //past: MPK_DEVICE bool await_append(Context& c) {
+  //past:   return await_phase(c, &c.shared->appended, appends++);
   //past: }
 
   // No copy may be in flight when the block ends.

@@ -163,6 +163,7 @@ MPK_KERNEL void __launch_bounds__(kThreads, 1) mpk_decode(const __grid_constant_
       mbarrier_init(&c.shared->empty[i], 1);
     }
     //past: mbarrier_init(&c.shared->opened, 1);
+    //past: mbarrier_init(&c.shared->appended, 1);
     mbarrier_init_fence();
     c.shared->aborted = 0;
     c.shared->stuck.rank = 0;

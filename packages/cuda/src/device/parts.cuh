@@ -48,14 +48,13 @@ template <class C> struct PartWarp {
     turn = (c.warp + kConsumerWarps - chunk % kConsumerWarps) % kConsumerWarps;
   }
 
-  template <bool kRing>
   MPK_DEVICE void score(const Context& c, const PartShared<C>& s, const u16* keys, u32 base,
                         u32 column0, UnitSums<C>& sums, UnitWeights<Map::kTiles>& weights) {
     float p[Map::kTiles][4] = {};
     UnitSide<C> side;
 #pragma unroll
     for (u32 first = 0; first < Map::kSteps; first += Map::kAtOnce) {
-      side.template load<kRing>(keys, first, c.lane);
+      side.load(keys, first, c.lane);
       side.score(s.query, first, c.lane, p);
     }
     if (base + Map::kKeys > c.position || C::kWindow > 0) hide_keys<C>(c, base, column0, p);
@@ -63,31 +62,29 @@ template <class C> struct PartWarp {
     weights.pack(p);
   }
 
-  template <bool kRing>
   MPK_DEVICE void weigh(const Context& c, const u16* values, u32 base,
                         const UnitWeights<Map::kTiles>& weights, UnitSums<C>& sums) {
     const u32 count = c.position + c.tokens - base;  // keys of a chunk that is not full
     UnitSide<C> side;
 #pragma unroll
     for (u32 first = 0; first < Map::kSteps; first += Map::kAtOnce) {
-      side.template load<kRing>(values, first, c.lane);
+      side.load(values, first, c.lane);
       if (count < Map::kKeys) side.clip(count, c.lane);
       sums.add(side, weights, first);
     }
   }
 
-  MPK_DEVICE void run(Context& c, const PartPlace<C>& place, const PartShared<C>& s,
-                      const Chunks& chunks, u32 column0, UnitSums<C>& sums) {
+  MPK_DEVICE void run(Context& c, const PartShared<C>& s, const Chunks& chunks, u32 column0,
+                      UnitSums<C>& sums) {
     UnitWeights<Map::kTiles> weights;
-    u32 i = turn;
-    for (u32 number = Chunks::number(i); number < chunks.numbers(); number = Chunks::number(i)) {
-      u32 at = start + number;
+    const u32 numbers = chunks.numbers();
+    for (u32 i = turn; Chunks::number(i) < numbers; i += kConsumerWarps) {
+      u32 at = start + Chunks::number(i);
       const u32 base = chunks.base(i);
-      const bool isEmpty = i >= chunks.inRing;
-      i += kConsumerWarps;
+      const bool isEmpty = i >= chunks.total;
       wait_full(c, at);
       const u16* side = reinterpret_cast<const u16*>(stage_of(c, at));
-      if (!isEmpty) score<true>(c, s, side, base, column0, sums, weights);
+      if (!isEmpty) score(c, s, side, base, column0, sums, weights);
       if (Chunks::kPieces == 2) {
         release_stage(c, at);
         at += kConsumerWarps;
@@ -96,16 +93,8 @@ template <class C> struct PartWarp {
       } else {
         side += Map::kSideBytes / 2;
       }
-      if (!isEmpty) weigh<true>(c, side, base, weights, sums);
+      if (!isEmpty) weigh(c, side, base, weights, sums);
       release_stage(c, at);
-    }
-    if (Chunks::is_placed(c)) return;
-    for (i = turn; i < chunks.total; i += kConsumerWarps) {
-      if (i < chunks.inRing) continue;
-      const u32 base = chunks.base(i);
-      const u16* keys = place.at(c, base);
-      score<false>(c, s, keys, base, column0, sums, weights);
-      weigh<false>(c, keys + PartPlace<C>::kValues, base, weights, sums);
     }
   }
 };
@@ -162,7 +151,7 @@ MPK_DEVICE void append_row(Context& c, const u32* ops, const PartPlace<C>& place
   const bool isValue = which == 2;
   auto at = [=](u32 d) { return isValue ? Map::of_value(key, d) : Map::of_key(key, d); };
   if (PartChunks<C>::is_placed(c)) {
-    const u32 own = start + chunks.inRing - chunks.past - 1;  // the last of those that come first
+    const u32 own = start + chunks.placed - 1;
     wait_full(c, own);
     u8* side = stage_of(c, own) + (isValue ? Map::kSideBytes : 0);
     scatter_row<C>(row, c.lane, reinterpret_cast<u16*>(side), at);
@@ -324,11 +313,13 @@ template <class C> MPK_DEVICE void run_attention_part(Context& c, const u32* in)
       if (chunks.total > 0) {
         prepare_part<C>(c, ops, place, s, chunks, chunk, column0, columns, turn);
         consumer_barrier();
+        const bool isRead = column0 == 0 && chunks.is_appended(chunks.total - 1);
+        if (isRead && c.thread == 0) mbarrier_arrive(&c.shared->appended);
       }
       UnitSums<C> sums;
       sums.clear();
       PartWarp<C> warp(c, chunk);
-      warp.run(c, place, s, chunks, column0, sums);
+      warp.run(c, s, chunks, column0, sums);
       chunk += chunks.numbers();
       float* part = joined_row<C>(c, ops) + tile * kPartColumns<C>;
       finish_part<C>(c, s, sums, warp.turn, warps, column0, columns, part);

@@ -27,13 +27,13 @@ template <class C> struct PartPlace {
 
 // The chunks of a split: those of the full units of its share and, of split 0, those that this step's
 // tokens are in. A single token is put into its chunk on chip: then these come first, so that the ring
-// has room for them before any is consumed. Of several tokens they come last and are read back.
+// has room for them before any is consumed. Else they come last, once the rows have been appended.
 template <class C> struct PartChunks {
   static constexpr u32 kKeys = UnitMap<C>::kKeys, kPerUnit = kUnitKeys / kKeys;
   static constexpr u32 kPieces = UnitMap<C>::kPieces, kWarps = kConsumerWarps;
   u32 first, fresh;  // units
   u32 past, total;   // chunks: of full units, and all
-  u32 inRing;        // those that come through the ring
+  u32 placed;        // those that come first
 
   // Whether a single token's chunk is read ahead: where its queries take one turn, and the chunk one
   // stage.
@@ -47,11 +47,10 @@ template <class C> struct PartChunks {
     past = first < fresh ? ((fresh - first - 1) / C::kSplits + 1) * kPerUnit : 0;
     const u32 keys = c.position + c.tokens - fresh * kUnitKeys;
     total = past + (split == 0 ? (keys + kKeys - 1) / kKeys : 0);
-    inRing = is_placed(c) ? total : past;
+    placed = is_placed(c) ? total - past : 0;
   }
   // The position of a chunk's first key.
   MPK_DEVICE u32 base(u32 i) const {
-    const u32 placed = inRing - past;
     if (i < placed) return fresh * kUnitKeys + i * kKeys;
     i -= placed;
     if (i >= past) return fresh * kUnitKeys + (i - past) * kKeys;
@@ -60,7 +59,7 @@ template <class C> struct PartChunks {
   // Numbers that they take in the ring. At least one, though it be empty, so that no SM ends a step
   // whose position its producer has not read. Pieces of a chunk go to one warp: then whole rounds.
   MPK_DEVICE u32 numbers() const {
-    const u32 least = inRing > 0 ? inRing : 1;
+    const u32 least = total > 0 ? total : 1;
     return kPieces == 1 ? least : (least + kWarps - 1) / kWarps * kWarps * 2;
   }
   // The number of a chunk's first piece, the second is a round of warps on; and back.
@@ -70,6 +69,8 @@ template <class C> struct PartChunks {
   MPK_DEVICE static u32 chunk_of(u32 number) {
     return kPieces == 1 ? number : number / (2 * kWarps) * kWarps + number % kWarps;
   }
+  // Whether the chunk holds what this step appends, and comes after that.
+  MPK_DEVICE bool is_appended(u32 i) const { return placed == 0 && i >= past && i < total; }
   MPK_DEVICE static bool is_second(u32 number) {
     return kPieces == 2 && number / kWarps % 2 == 1;
   }
@@ -92,10 +93,15 @@ MPK_DEVICE void produce_part(Context& c, Producer& producer, const Words& in) {
     place.set(tile);
     const PartChunks<C> chunks(c, place.split);
     const u32 numbers = chunks.numbers();
+    bool awaited = false;
     for (u32 left = turns * numbers, number = 0; left > 0 && !producer.leaving; left--) {
       const u32 i = PartChunks<C>::chunk_of(number);
       const u16 *keys = nullptr, *values = nullptr;
-      if (i < chunks.inRing) {
+      if (!awaited && chunks.is_appended(i)) {
+        if (!producer.await_append(c)) return;
+        awaited = true;
+      }
+      if (i < chunks.total) {
         keys = place.at(c, chunks.base(i));
         values = keys + PartPlace<C>::kValues;
         if (PartChunks<C>::kPieces == 2) {

@@ -47,8 +47,8 @@ template <class C> struct UnitSide {
   typedef UnitMap<C> Map;
   Vec4 at[Map::kTiles][Map::kAtOnce];
 
-  // From the cache (kRing false), or from a stage of the ring.
-  template <bool kRing> MPK_DEVICE void load(const u16* side, u32 first, u32 lane) {
+  // From a stage of the ring.
+  MPK_DEVICE void load(const u16* side, u32 first, u32 lane) {
     forget(lane);  // no earlier than here: before, other fragments have the registers
 #pragma unroll
     for (u32 tile = 0; tile < Map::kTiles; tile++) {
@@ -56,7 +56,7 @@ template <class C> struct UnitSide {
       for (u32 i = 0; i < Map::kAtOnce; i++) {
         if (first + i >= Map::kSteps) break;
         const u16* from = side + (tile * Map::kSteps + first + i) * 256 + lane * 8;
-        at[tile][i] = kRing ? *reinterpret_cast<const Vec4*>(from) : load_vec4(from);
+        at[tile][i] = *reinterpret_cast<const Vec4*>(from);
       }
     }
   }
