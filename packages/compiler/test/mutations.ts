@@ -1,6 +1,8 @@
 /** @file Faults planted into the emitted source, of the kinds that kernels of this sort have had. */
-import type { Program } from "@mpk/ir";
+import { runPasses, splitAttention, type Program } from "@mpk/ir";
+import { semanticsTable } from "@mpk/ops";
 import { head, layered, linear, passed, writer } from "../../cuda/test/emitted/programs.ts";
+import { attending } from "./emulated-programs.ts";
 import { runEmulated, runVirtual, type EmulatedCase } from "./emulated.ts";
 
 export interface Mutation {
@@ -12,7 +14,7 @@ export interface Mutation {
   readonly says: RegExp;
   readonly target?: string;
   /** For faults that only some programs show. */
-  readonly program?: "layerNorm" | "wide" | "fromOne" | "flags";
+  readonly program?: "layerNorm" | "wide" | "fromOne" | "flags" | "split";
 }
 
 const race = /: a race in /;
@@ -226,6 +228,30 @@ export const mutations: readonly Mutation[] = [
     says: race,
     program: "flags",
   },
+  {
+    fault: "cached keys are copied before the step is open",
+    replace: [["if (!await_phase(c, &c.shared->opened, c.step)) return false;", ""]],
+    says: race,
+    program: "split",
+  },
+  {
+    fault: "a row is appended while its chunk is still being copied",
+    replace: [["    wait_full(c, own);\n", ""]],
+    says: race,
+    program: "split",
+  },
+  {
+    fault: "this step's rows are copied before they are appended",
+    replace: [["if (!producer.await_append(c)) return;", ""]],
+    says: race,
+    program: "split",
+  },
+  {
+    fault: "no proxy fence between appended rows and their copies",
+    replace: [["  fence_async();  // the stage", "  // the stage"], ["    fence_async();\n    return !leaving", "    return !leaving"]],
+    says: /no proxy fence between a write and a bulk copy/,
+    program: "split",
+  },
 ];
 
 const programs: Readonly<Record<"decoder" | NonNullable<Mutation["program"]>, () => Program>> = {
@@ -236,6 +262,10 @@ const programs: Readonly<Record<"decoder" | NonNullable<Mutation["program"]>, ()
   },
   fromOne: () => passed(layered(2)),
   flags: () => passed(layered(2)),
+  split: () => {
+    const form = { heads: 2, kvHeads: 1, headDim: 64 };
+    return runPasses(attending(form), semanticsTable, [splitAttention(2)]);
+  },
   wide: () => {
     const w = writer("wide", { maxTokens: 8, maxContext: 32 });
     return head(w, linear(w, "w", w.embed(300, 64), 4096), 40);

@@ -50,12 +50,16 @@ template <class C> struct PartWarp {
 
   MPK_DEVICE void score(const Context& c, const PartShared<C>& s, const u16* keys, u32 base,
                         u32 column0, UnitSums<C>& sums, UnitWeights<Map::kTiles>& weights) {
-    float p[Map::kTiles][4] = {};
+    float terms[2][Map::kTiles][4] = {}, p[Map::kTiles][4];
     UnitSide<C> side;
 #pragma unroll
     for (u32 first = 0; first < Map::kSteps; first += Map::kAtOnce) {
       side.load(keys, first, c.lane);
-      side.score(s.query, first, c.lane, p);
+      side.score(s.query, first, c.lane, terms);
+    }
+#pragma unroll
+    for (u32 i = 0; i < 4 * Map::kTiles; i++) {
+      p[i >> 2][i & 3u] = terms[0][i >> 2][i & 3u] + terms[1][i >> 2][i & 3u];
     }
     if (base + Map::kKeys > c.position || C::kWindow > 0) hide_keys<C>(c, base, column0, p);
     sums.take(p);
@@ -76,7 +80,8 @@ template <class C> struct PartWarp {
 
   MPK_DEVICE void run(Context& c, const PartShared<C>& s, const Chunks& chunks, u32 column0,
                       UnitSums<C>& sums) {
-    UnitWeights<Map::kTiles> weights;
+    // Set under conditions: without a first value, all these would be live through the step loop.
+    UnitWeights<Map::kTiles> weights = {};
     const u32 numbers = chunks.numbers();
     for (u32 i = turn; Chunks::number(i) < numbers; i += kConsumerWarps) {
       u32 at = start + Chunks::number(i);

@@ -61,16 +61,17 @@ template <class C> struct UnitSide {
     }
   }
 
-  // Keys: score += k * query for these steps.
-  MPK_DEVICE void score(const u8* query, u32 first, u32 lane, float (&sum)[Map::kTiles][4]) const {
+  // Keys: sums += k * query for these steps, the queries' second terms apart: two chains of products.
+  MPK_DEVICE void score(const u8* query, u32 first, u32 lane,
+                        float (&sum)[2][Map::kTiles][4]) const {
 #pragma unroll
     for (u32 i = 0; i < Map::kAtOnce; i++) {
       if (first + i >= Map::kSteps) break;
       const Vec4 b = *reinterpret_cast<const Vec4*>(query + (first + i) * 512 + lane * 16);
 #pragma unroll
       for (u32 tile = 0; tile < Map::kTiles; tile++) {
-        mma_16x8x16(sum[tile], at[tile][i], b.x, b.y);
-        mma_16x8x16(sum[tile], at[tile][i], b.z, b.w);
+        mma_16x8x16(sum[0][tile], at[tile][i], b.x, b.y);
+        mma_16x8x16(sum[1][tile], at[tile][i], b.z, b.w);
       }
     }
   }
