@@ -5,8 +5,8 @@
 import { semanticsTable } from "@mpk/ops";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { targets } from "../src/index.ts";
-import { programOf, realConfigs } from "./emitted/configs.ts";
-import { compileAll, expectClean, gpus, jobOf, type Compiled, type Job } from "./emitted/nvcc.ts";
+import { programOf, realConfigs, splitProgramOf } from "./emitted/configs.ts";
+import { compileAll, expectClean, flaggedJob, gpus, jobOf, type Compiled, type Job } from "./emitted/nvcc.ts";
 import { attentionForms, attentions, everyOp, linears } from "./emitted/programs.ts";
 import { testFolder } from "./launcher/build.ts";
 
@@ -17,6 +17,7 @@ const jobs: readonly Job[] = [
   ...targets.map(({ name }) => jobOf("every op", everyOp(), name)),
   jobOf("linears", linears(), "sm_90a"),
   jobOf("Qwen3-8B", programOf(realConfigs["Qwen3-8B"]), "sm_90a"),
+  flaggedJob("Qwen3-8B, split", splitProgramOf(realConfigs["Qwen3-8B"], gpus["sm_90a"]!.sms), "sm_90a"),
   jobOf("every op, profiled", everyOp(), "sm_90a", true),
   ...attentionForms.map((form) =>
     jobOf(`attention ${form.headDim}`, attentions([form]), "sm_90a")),

@@ -1,8 +1,10 @@
 /** @file Every family for every target, and the shapes of real models: they compile cleanly. */
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { targets } from "../src/index.ts";
-import { goldenConfigs, programOf, realConfigs } from "./emitted/configs.ts";
-import { compileAll, expectClean, flaggedJob, jobOf, type Compiled, type Job } from "./emitted/nvcc.ts";
+import { goldenConfigs, programOf, realConfigs, splitProgramOf } from "./emitted/configs.ts";
+import {
+  compileAll, expectClean, flaggedJob, gpus, jobOf, type Compiled, type Job,
+} from "./emitted/nvcc.ts";
 import { attentionForms, attentions, everyOp, linears, smallOps } from "./emitted/programs.ts";
 import { testFolder } from "./launcher/build.ts";
 
@@ -24,6 +26,8 @@ const jobs: readonly Job[] = [
   ...real.map(([name, config]) => jobOf(`${name}, profiled`, programOf(config), "sm_90a", true)),
   ...[...real, ...goldenConfigs()].flatMap(([name, config]) =>
     names.map((target) => flaggedJob(`${name}, flags`, programOf(config), target))),
+  ...real.flatMap(([name, config]) => names.map((target) =>
+    flaggedJob(`${name}, split`, splitProgramOf(config, gpus[target]!.sms), target))),
   ...attentionForms.flatMap((form) =>
     ["sm_80", "sm_90a", "sm_120"].map((target) =>
       jobOf(`attention ${form.headDim}`, attentions([form], 8), target))),

@@ -1,7 +1,8 @@
 /** @file config.json of the models whose kernels are compiled: real shapes, and small ones. */
 import { readdirSync, readFileSync } from "node:fs";
 import { modelFromConfig } from "@mpk/models";
-import type { Program } from "@mpk/ir";
+import { runPasses, splitAttention, type Program } from "@mpk/ir";
+import { semanticsTable } from "@mpk/ops";
 import { passed } from "./programs.ts";
 
 const goldens = new URL("../../../models/goldens/", import.meta.url);
@@ -54,3 +55,7 @@ export const realConfigs = {
 /** A model's Program after all passes. */
 export const programOf = (config: unknown, maxTokens = 8): Program =>
   passed(modelFromConfig(config, { maxTokens }));
+
+/** The same with attention in parts of the context. */
+export const splitProgramOf = (config: unknown, sms: number, maxTokens = 8): Program =>
+  runPasses(programOf(config, maxTokens), semanticsTable, [splitAttention(sms)]);
