@@ -248,7 +248,7 @@ export const mutations: readonly Mutation[] = [
   },
   {
     fault: "no proxy fence between appended rows and their copies",
-    replace: [["  fence_async();  // the stage", "  // the stage"], ["    fence_async();\n    return !leaving", "    return !leaving"]],
+    replace: [["    fence_async();\n    return !leaving", "    return !leaving"]],
     says: /no proxy fence between a write and a bulk copy/,
     program: "split",
   },

@@ -186,10 +186,16 @@ MPK_DEVICE void mbarrier_init_fence() {
   asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
 #endif
 }
-// Between ordinary accesses, this thread's and those that it knows of, and bulk copies that come after.
+// Between ordinary accesses, this thread's and those that it knows of, and bulk copies that come after:
+// of all memory, which takes as long as stores take to arrive, or of shared memory.
 MPK_DEVICE void fence_async() {
 #if MPK_BULK_COPY
   asm volatile("fence.proxy.async;" ::: "memory");
+#endif
+}
+MPK_DEVICE void fence_async_shared() {
+#if MPK_BULK_COPY
+  asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
 #endif
 }
 MPK_DEVICE void mbarrier_arrive(u64* bar) {

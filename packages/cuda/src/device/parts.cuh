@@ -160,9 +160,9 @@ MPK_DEVICE void append_row(Context& c, const u32* ops, const PartPlace<C>& place
     wait_full(c, own);
     u8* side = stage_of(c, own) + (isValue ? Map::kSideBytes : 0);
     scatter_row<C>(row, c.lane, reinterpret_cast<u16*>(side), at);
+    fence_async_shared();  // a bulk copy fills the stage anew
   }
-  scatter_row<C>(row, c.lane, tile, at);
-  fence_async();  // the stage is filled anew, and the row is read, by bulk copies
+  scatter_row<C>(row, c.lane, tile, at);  // the producer that copies it has a fence of its own
 }
 
 // All warps: queries of columns [column0, column0 + columns) to shared memory; with the first ones,

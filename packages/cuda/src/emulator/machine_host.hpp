@@ -126,6 +126,7 @@ inline void mbarrier_init_fence() {
 inline void fence_async() {
   if (MPK_HOST_BULK) emulator::fence_async();
 }
+inline void fence_async_shared() { fence_async(); }
 inline void mbarrier_arrive(u64* bar) { emulator::mbarrier_arrive(bar); }
 inline bool mbarrier_test(u64* bar, u32 parity) { return emulator::mbarrier_test(bar, parity); }
 inline bool mbarrier_look(u64* bar, u32 parity) { return emulator::mbarrier_test(bar, parity); }
