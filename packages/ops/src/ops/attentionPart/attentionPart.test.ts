@@ -3,7 +3,9 @@ import { createKvState } from "@mpk/ir";
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { f32, i32, opOf, typed, values } from "../../../test/run.ts";
+import { packing } from "./packing.ts";
 import { noScore, splitOf, unitKeys } from "./semantics.ts";
+import { chunksOf } from "./work.ts";
 
 const attrs = {
   heads: 2, kvHeads: 1, headDim: 2, scale: 1, window: null, qkNorm: null, rope: null, splits: 3,
@@ -38,6 +40,30 @@ describe("positions", () => {
       }),
     );
   });
+});
+
+it("takes no more chunks through the ring than it says, whatever the step", () => {
+  const steps = fc.record({
+    splits: fc.integer({ min: 1, max: 64 }), group: fc.integer({ min: 1, max: 12 }),
+    headDim: fc.constantFrom(16, 48, 64, 80, 128, 144, 256), tokens: fc.integer({ min: 1, max: 64 }),
+    start: fc.nat(9000),
+  });
+  const ring = { chunkBytes: 8192, consumerWarps: 8, stages: 8, activationBytes: 0, partialBytes: 0 };
+  fc.assert(
+    fc.property(steps, ({ splits, group, headDim, tokens, start }) => {
+      const own = { ...attrs, splits, headDim, heads: group, kvHeads: 1 };
+      const op = { kind: "attentionPart", attrs: own, inputs: [], outputs: [], maxTokens: tokens };
+      const most = packing.cachedChunks?.(op as never, ring, start + tokens) ?? 0;
+      // As PartChunks of past.cuh counts those of split 0.
+      const { keys, pieces } = chunksOf(headDim, ring.chunkBytes);
+      const fresh = Math.floor(start / unitKeys);
+      const past = Math.floor(fresh / splits) * (unitKeys / keys);
+      const chunks = past + Math.ceil((start + tokens - fresh * unitKeys) / keys);
+      const numbers = pieces === 1 ? chunks : Math.ceil(chunks / 8) * 16;
+      expect(numbers * Math.ceil((tokens * group) / 8)).toBeLessThanOrEqual(most);
+    }),
+    { numRuns: 300 },
+  );
 });
 
 it("gives weighted values, then maximum and sum, and sum 0 where there are no positions", () => {
