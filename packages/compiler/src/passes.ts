@@ -4,23 +4,20 @@ import type { Machine } from "@mpk/schedule";
 
 /**
  * How attention is scheduled. `whole`: one op, a task a query head. `split`: parts of the context on
- * about all SMs, then a merge. `auto`: `split` where the limits allow long contexts or many tokens.
+ * about all SMs, then a merge. `auto`: `split` where the limits allow long contexts.
  */
 export const attentionChoices = ["auto", "whole", "split"] as const;
 export type AttentionChoice = (typeof attentionChoices)[number];
 
 /** Up to here one SM reads a head's keys about as fast as the merge's hand-off takes: an estimate. */
 const longestWhole = 1024;
-/** Queries that the body of whole heads is made for. */
-const mostTokensWhole = 8;
 
 /** The passes for a program with these limits on a machine, in order. */
 export function passesFor(
-  { maxContext, maxTokens }: Program["limits"],
+  { maxContext }: Program["limits"],
   machine: Machine,
   choice: AttentionChoice = "auto",
 ): readonly Pass[] {
-  const isLarge = maxContext > longestWhole || maxTokens > mostTokensWhole;
-  const isSplit = choice === "split" || (choice === "auto" && isLarge);
+  const isSplit = choice === "split" || (choice === "auto" && maxContext > longestWhole);
   return isSplit ? [...defaultPasses, splitAttention(machine.sms)] : defaultPasses;
 }
