@@ -53,7 +53,7 @@ it("takes no more chunks through the ring than it says, whatever the step", () =
     fc.property(steps, ({ splits, group, headDim, tokens, start }) => {
       const own = { ...attrs, splits, headDim, heads: group, kvHeads: 1 };
       const op = { kind: "attentionPart", attrs: own, inputs: [], outputs: [], maxTokens: tokens };
-      const most = packing.cachedChunks?.(op as never, ring, start + tokens) ?? 0;
+      const most = packing.cachedChunks?.(op, ring, start + tokens) ?? 0;
       // As PartChunks of past.cuh counts those of split 0.
       const { keys, pieces } = chunksOf(headDim, ring.chunkBytes);
       const fresh = Math.floor(start / unitKeys);
