@@ -286,11 +286,10 @@ struct Producer {
     //profile: full.keep(c);
     chunk++;
   }
-  //past: // A chunk of two runs of bytes, or, without either, an empty one.
-  //past: MPK_DEVICE void copy_pair(Context& c, const void* first, const void* second, u32 bytes) {
+  //past: // A chunk of the cache, or, without bytes, an empty one.
+  //past: MPK_DEVICE void copy_past(Context& c, const u8* src, u32 bytes) {
   //past:   if (!claim(c)) return;
-  //past:   copy_pair_to_stage(stage_of(c, chunk), first, second, bytes, &c.shared->full[chunk % kStages],
-  //past:                      c.lane);
+  //past:   copy_past_to_stage(stage_of(c, chunk), src, bytes, &c.shared->full[chunk % kStages], c.lane);
   //past:   chunk++;
   //past: }
   //past: MPK_DEVICE bool await_phase(Context& c, u64* bar, u32 phase) {

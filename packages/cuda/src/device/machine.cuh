@@ -262,36 +262,24 @@ MPK_DEVICE void copy_to_stage(u8* dst, const u8* src, u32 bytes, u64* bar, u32 l
 #endif
 }
 
-// The whole warp calls: copies `bytes` (a multiple of 512) from each of two places, one after the
-// other; null: nothing from there. Unlike weights, they may stay in L2.
-MPK_DEVICE void copy_pair_to_stage(u8* dst, const void* first, const void* second, u32 bytes,
-                                   u64* bar, u32 lane) {
-  const void* from[2] = {first, second};
+// The same of what may stay in L2, unlike weights; without bytes, nothing but the arrival.
+MPK_DEVICE void copy_past_to_stage(u8* dst, const u8* src, u32 bytes, u64* bar, u32 lane) {
 #if MPK_BULK_COPY
   if (lane != 0) return;
-  const u32 all = (first == nullptr ? 0 : bytes) + (second == nullptr ? 0 : bytes);
   asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(shared_address(bar)),
-               "r"(all)
+               "r"(bytes)
                : "memory");
-#pragma unroll
-  for (u32 i = 0; i < 2; i++) {
-    if (from[i] == nullptr) continue;
-    asm volatile(
-        "cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1], %2, [%3];" ::"r"(
-            shared_address(dst + i * bytes)),
-        "l"(from[i]), "r"(bytes), "r"(shared_address(bar))
-        : "memory");
-  }
+  if (bytes == 0) return;
+  asm volatile(
+      "cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1], %2, [%3];" ::"r"(
+          shared_address(dst)),
+      "l"(src), "r"(bytes), "r"(shared_address(bar))
+      : "memory");
 #else
-#pragma unroll
-  for (u32 i = 0; i < 2; i++) {
-    if (from[i] == nullptr) continue;
-    const u8* src = static_cast<const u8*>(from[i]);
-    for (u32 at = lane * 16; at < bytes; at += 512) {
-      asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"(shared_address(dst + i * bytes + at)),
-                   "l"(src + at)
-                   : "memory");
-    }
+  for (u32 at = lane * 16; at < bytes; at += 512) {
+    asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"(shared_address(dst + at)),
+                 "l"(src + at)
+                 : "memory");
   }
   asm volatile("cp.async.mbarrier.arrive.noinc.shared::cta.b64 [%0];" ::"r"(shared_address(bar))
                : "memory");

@@ -8,8 +8,8 @@ template <class C> struct PartPlace {
   u16* cache;
   const i32* pages;
   u32 kvHead, split;
-  // From keys to their values, which are in the same page.
-  static constexpr u32 kValues = C::kKvHeads * kPageTokens * C::kD;
+  // Of a page and head, a chunk after the other: its keys, then its values.
+  static constexpr u32 kValues = UnitMap<C>::kSideBytes / 2;
 
   MPK_DEVICE void init(const Context& c, u32 state) {
     cache = reinterpret_cast<u16*>(c.params->kv + static_cast<u64>(state) * 256);
@@ -19,9 +19,14 @@ template <class C> struct PartPlace {
     kvHead = tile / C::kSplits;
     split = tile % C::kSplits;
   }
-  // The tile of 16 keys that starts at `position`.
+  // The chunk that starts at `position`.
+  MPK_DEVICE u16* at(i32 page, u32 position) const {
+    const u32 inPage = position % kPageTokens / UnitMap<C>::kKeys;
+    const u64 run = static_cast<u64>(page) * C::kKvHeads + kvHead;
+    return cache + (run * (kPageTokens / UnitMap<C>::kKeys) + inPage) * (2 * kValues);
+  }
   MPK_DEVICE u16* at(const Context& c, u32 position) const {
-    return cache + cache_row<C>(page_of(c, pages, position), position, 0, kvHead);
+    return at(page_of(c, pages, position), position);
   }
 };
 
@@ -81,6 +86,61 @@ template <class C> MPK_DEVICE u32 query_turns(const Context& c) {
   return (c.tokens * UnitMap<C>::kGroup + 7) / 8;
 }
 
+// The producer: `count` chunks of units first, first + kSplits, ... Between two copies lies time lost:
+// a unit's place is computed once, and its page has come while the unit before was copied.
+template <class C>
+MPK_DEVICE void produce_units(Context& c, Producer& producer, const PartPlace<C>& place, u32 first,
+                              u32 count) {
+  constexpr u32 kPerUnit = PartChunks<C>::kPerUnit, kBytes = 2 * UnitMap<C>::kSideBytes;
+  if (count == 0) return;
+  u32 position = first * kUnitKeys;
+  i32 page = page_of(c, place.pages, position);
+  for (u32 i = 0; i < count && !producer.leaving; i += kPerUnit) {
+    const u8* from = reinterpret_cast<const u8*>(place.at(page, position));
+    position += C::kSplits * kUnitKeys;
+    if (i + kPerUnit < count) page = page_of(c, place.pages, position);
+    const u32 here = count - i < kPerUnit ? count - i : kPerUnit;
+#pragma unroll
+    for (u32 j = 0; j < kPerUnit; j++) {
+      if (j < here) producer.copy_past(c, from + j * kBytes, kBytes);
+    }
+  }
+}
+
+// The same of one turn of queries, where each chunk is one stage; `awaited`: rows are appended.
+template <class C>
+MPK_DEVICE void produce_turn(Context& c, Producer& producer, const PartPlace<C>& place,
+                             const PartChunks<C>& chunks, bool& awaited) {
+  produce_units<C>(c, producer, place, chunks.fresh, chunks.placed);
+  produce_units<C>(c, producer, place, chunks.first, chunks.past);
+  const u32 appended = chunks.total - chunks.past - chunks.placed;
+  if (appended > 0 && !awaited && !producer.await_append(c)) return;
+  awaited = appended > 0;
+  produce_units<C>(c, producer, place, chunks.fresh, appended);
+  if (chunks.total == 0) producer.copy_past(c, nullptr, 0);
+}
+
+// The same where a chunk's keys are one stage and its values another.
+template <class C>
+MPK_DEVICE void produce_turn_of_sides(Context& c, Producer& producer, const PartPlace<C>& place,
+                                      const PartChunks<C>& chunks, bool& awaited) {
+  typedef PartChunks<C> Chunks;
+  const u32 numbers = chunks.numbers();
+  for (u32 number = 0; number < numbers && !producer.leaving; number++) {
+    const u32 i = Chunks::chunk_of(number);
+    if (!awaited && chunks.is_appended(i)) {
+      if (!producer.await_append(c)) return;
+      awaited = true;
+    }
+    const u16* from = nullptr;
+    if (i < chunks.total) {
+      from = place.at(c, chunks.base(i)) + (Chunks::is_second(number) ? PartPlace<C>::kValues : 0);
+    }
+    producer.copy_past(c, reinterpret_cast<const u8*>(from),
+                       i < chunks.total ? UnitMap<C>::kSideBytes : 0);
+  }
+}
+
 // The producer: a task's chunks. It knows the step, which is open; `in` gives the task's words.
 template <class C, class Words>
 MPK_DEVICE void produce_part(Context& c, Producer& producer, const Words& in) {
@@ -92,25 +152,13 @@ MPK_DEVICE void produce_part(Context& c, Producer& producer, const Words& in) {
   for (u32 tile = in.at(kWordTileLo); tile < tileHi; tile++) {
     place.set(tile);
     const PartChunks<C> chunks(c, place.split);
-    const u32 numbers = chunks.numbers();
     bool awaited = false;
-    for (u32 left = turns * numbers, number = 0; left > 0 && !producer.leaving; left--) {
-      const u32 i = PartChunks<C>::chunk_of(number);
-      const u16 *keys = nullptr, *values = nullptr;
-      if (!awaited && chunks.is_appended(i)) {
-        if (!producer.await_append(c)) return;
-        awaited = true;
+    for (u32 turn = 0; turn < turns && !producer.leaving; turn++) {
+      if constexpr (PartChunks<C>::kPieces == 1) {
+        produce_turn<C>(c, producer, place, chunks, awaited);
+      } else {
+        produce_turn_of_sides<C>(c, producer, place, chunks, awaited);
       }
-      if (i < chunks.total) {
-        keys = place.at(c, chunks.base(i));
-        values = keys + PartPlace<C>::kValues;
-        if (PartChunks<C>::kPieces == 2) {
-          if (PartChunks<C>::is_second(number)) keys = values;
-          values = nullptr;
-        }
-      }
-      producer.copy_pair(c, keys, values, UnitMap<C>::kSideBytes);
-      number = number + 1 < numbers ? number + 1 : 0;
     }
   }
 }

@@ -140,24 +140,15 @@ inline void copy_to_stage(u8* dst, const u8* src, u32 bytes, u64* bar, u32 lane)
   for (u32 i = lane * 16; i < bytes; i += 512) emulator::copy_async(dst + i, src + i);
   emulator::mbarrier_arrive_after_copies(bar);
 }
-inline void copy_pair_to_stage(u8* dst, const void* first, const void* second, u32 bytes, u64* bar,
-                               u32 lane) {
-  const void* from[2] = {first, second};
-  if (MPK_HOST_BULK && lane != 0) return;
+inline void copy_past_to_stage(u8* dst, const u8* src, u32 bytes, u64* bar, u32 lane) {
   if (MPK_HOST_BULK) {
-    const u32 all = (first == nullptr ? 0 : bytes) + (second == nullptr ? 0 : bytes);
-    emulator::mbarrier_arrive_expect(bar, all);
+    if (lane != 0) return;
+    emulator::mbarrier_arrive_expect(bar, bytes);
+    if (bytes > 0) emulator::bulk_copy(dst, src, bytes, bar);
+    return;
   }
-  for (u32 i = 0; i < 2; i++) {
-    if (from[i] == nullptr) continue;
-    const u8* src = static_cast<const u8*>(from[i]);
-    if (MPK_HOST_BULK) {
-      emulator::bulk_copy(dst + i * bytes, src, bytes, bar);
-      continue;
-    }
-    for (u32 at = lane * 16; at < bytes; at += 512) emulator::copy_async(dst + i * bytes + at, src + at);
-  }
-  if (!MPK_HOST_BULK) emulator::mbarrier_arrive_after_copies(bar);
+  for (u32 at = lane * 16; at < bytes; at += 512) emulator::copy_async(dst + at, src + at);
+  emulator::mbarrier_arrive_after_copies(bar);
 }
 
 // ---- arithmetic ----------------------------------------------------------------------------
