@@ -51,6 +51,12 @@ describe("more keys than the ring holds at once", () => {
     await expectSame({ program, planOptions, sms: 2, promptIds: prompt(400), maxTokens: 20 });
   });
 
+  test("pages beyond those whose numbers are in shared memory", async () => {
+    const program = split({ heads: 4, kvHeads: 1, headDim: 64 }, 8, 512, 3);
+    const edit = (source: string): string => source.replace(/kSharedPages = \d+u/, "kSharedPages = 2u");
+    await expectSame({ program, edit, sms: 3, promptIds: prompt(400), maxTokens: 6 });
+  });
+
   test("without a race, or an access without the order it needs", async () => {
     const form = { heads: 4, kvHeads: 1, headDim: 128 };
     const program = split(form, 8, 512, 1);

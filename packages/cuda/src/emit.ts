@@ -45,7 +45,7 @@ const deviceFiles = [
 /** Those that plans with flagged values have besides. */
 const flagFiles = ["flags", "linear_of_one"] as const;
 /** For programs that split their attention alone. */
-const splitFiles = ["units", "past", "parts", "merge"] as const;
+const splitFiles = ["units", "past", "joins", "parts", "merge"] as const;
 
 /** Parts of the kernel that only some plans or options have. */
 export interface KernelParts {

@@ -10,13 +10,21 @@ struct Joined {
     most = kMinusInfinity;
     sum = value = 0.0f;
   }
-  MPK_DEVICE void add(float otherMost, float otherSum, float otherValue) {
-    if (otherSum == 0.0f) return;  // a split without keys may have written no values
-    const float maximum = m_max(most, otherMost);
-    const float keep = exp2_fast(most - maximum), weight = exp2_fast(otherMost - maximum);
+  // All of them to one maximum. A split without keys has sum 0, and may have written no values.
+  template <u32 kCount> MPK_DEVICE void add(const Joined (&parts)[kCount]) {
+    float maximum = most;
+#pragma unroll
+    for (u32 i = 0; i < kCount; i++) maximum = m_max(maximum, parts[i].most);
+    const float keep = exp2_fast(most - maximum);
     most = maximum;
-    sum = sum * keep + otherSum * weight;
-    value = value * keep + otherValue * weight;
+    sum *= keep;
+    value *= keep;
+#pragma unroll
+    for (u32 i = 0; i < kCount; i++) {
+      const float weight = exp2_fast(parts[i].most - maximum);
+      sum += parts[i].sum * weight;
+      value += parts[i].sum == 0.0f ? 0.0f : parts[i].value * weight;
+    }
   }
 };
 
@@ -39,46 +47,56 @@ MPK_DEVICE void join_splits(const float* parts, u32 column, u32 first, Joined& a
   const JoinedFrom<C> from(column);
 #pragma unroll 1
   for (u32 split0 = first; split0 < C::kSplits; split0 += kBatch * kStep) {
-    float m[kBatch], w[kBatch], v[kBatch];
+    Joined batch[kBatch];
 #pragma unroll
     for (u32 i = 0; i < kBatch; i++) {
-      m[i] = w[i] = v[i] = 0.0f;
+      batch[i].clear();
       if (split0 + i * kStep >= C::kSplits) continue;
       const u32 at = (split0 + i * kStep) * kPartColumns<C>;
-      m[i] = load_f32(parts + from.stats + at);
-      w[i] = load_f32(parts + from.stats + at + 1);
-      v[i] = load_f32(parts + from.values + at);
+      batch[i].most = load_f32(parts + from.stats + at);
+      batch[i].sum = load_f32(parts + from.stats + at + 1);
+      batch[i].value = load_f32(parts + from.values + at);
     }
-#pragma unroll
-    for (u32 i = 0; i < kBatch; i++) all.add(m[i], w[i], v[i]);
+    all.add(batch);
   }
 }
 
-//flags: // The same of flagged parts.
+//flags: // The same of flagged parts. All words that are missing are looked at at once.
 //flags: template <class C, u32 kStep, u32 kBatch>
 //flags: MPK_DEVICE void poll_splits(const Context& c, u32 operand, u32 column, u32 first, Joined& all) {
 //flags:   const JoinedFrom<C> from(column);
+//flags:   const u32* parts = in_copy<u32>(c, operand);
 //flags: #pragma unroll 1
 //flags:   for (u32 split0 = first; split0 < C::kSplits; split0 += kBatch * kStep) {
-//flags:     u32 words[kBatch][3], at[kBatch];
+//flags:     u32 words[3 * kBatch];
+//flags:     auto look = [&](u32 i) {
+//flags:       const u32 split = split0 + i / 3 * kStep, at = split < C::kSplits ? split : first;
+//flags:       const u32 word = i % 3 < 2 ? from.stats + i % 3 : from.values;
+//flags:       words[i] = load_relaxed_gpu(parts + at * kPartColumns<C> + word);
+//flags:     };
 //flags: #pragma unroll
-//flags:     for (u32 i = 0; i < kBatch; i++) {
-//flags:       const u32 split = split0 + i * kStep;
-//flags:       at[i] = (split < C::kSplits ? split : first) * kPartColumns<C>;
-//flags:       words[i][0] = look_at<float>(c, operand, from.stats + at[i]);
-//flags:       words[i][1] = look_at<float>(c, operand, from.stats + at[i] + 1);
-//flags:       words[i][2] = look_at<float>(c, operand, from.values + at[i]);
-//flags:     }
+//flags:     for (u32 i = 0; i < 3 * kBatch; i++) look(i);
+//flags:     u64 since = 0;
+//flags:     for (u32 spins = 1;; spins++) {
+//flags:       bool missing = false;
 //flags: #pragma unroll
-//flags:     for (u32 i = 0; i < kBatch; i++) {
-//flags:       float got[3];
+//flags:       for (u32 i = 0; i < 3 * kBatch; i++) missing = missing || words[i] == kAbsent;
+//flags:       if (!missing || polled_too_long(c, since, spins, C::kPartsOperand)) break;
 //flags: #pragma unroll
-//flags:       for (u32 j = 0; j < 3; j++) {
-//flags:         const u32 word = j < 2 ? from.stats + at[i] + j : from.values + at[i];
-//flags:         got[j] = await_one<float>(c, operand, word, words[i][j], C::kPartsOperand);
+//flags:       for (u32 i = 0; i < 3 * kBatch; i++) {
+//flags:         if (words[i] == kAbsent) look(i);
 //flags:       }
-//flags:       if (split0 + i * kStep < C::kSplits) all.add(got[0], got[1], got[2]);
 //flags:     }
+//flags:     Joined batch[kBatch];
+//flags: #pragma unroll
+//flags:     for (u32 i = 0; i < kBatch; i++) {
+//flags:       batch[i].clear();
+//flags:       if (split0 + i * kStep >= C::kSplits) continue;
+//flags:       batch[i].most = bits_to_f32(words[3 * i]);
+//flags:       batch[i].sum = bits_to_f32(words[3 * i + 1]);
+//flags:       batch[i].value = bits_to_f32(words[3 * i + 2]);
+//flags:     }
+//flags:     all.add(batch);
 //flags:   }
 //flags: }
 
@@ -106,10 +124,14 @@ MPK_DEVICE void merge_tile_of_one(const Context& c, const u32* ops, u32 tile, fl
   joined[c.warp * 96 + 64] = all.value;
   consumer_barrier();
   if (c.warp > 0 || c.lane >= C::kTile) return;
-  for (u32 w = 1; w < kConsumerWarps; w++) {
-    all.add(joined[w * 96], joined[w * 96 + 32], joined[w * 96 + 64]);
+  Joined warps[kConsumerWarps];
+#pragma unroll
+  for (u32 w = 0; w < kConsumerWarps; w++) {
+    warps[w] = {joined[w * 96], joined[w * 96 + 32], joined[w * 96 + 64]};
   }
-  store_joined<C>(c, out + column, all.value / all.sum);
+  all.clear();
+  all.add(warps);
+  store_joined<C>(c, out + column, all.value * reciprocal_fast(all.sum));
 }
 
 template <class C> MPK_DEVICE void run_attention_merge(Context& c, const u32* in) {

@@ -4,23 +4,6 @@
 // Constants of a part: those of attention but kQueryBlock, then kSplits and kMergeDims. The cache is
 // as for attention, but each 16 rows of a page are fragments; see UnitMap.
 
-// Columns of one part: weighted values of the group's heads, then (maximum, sum) of each.
-template <class C> constexpr u32 kPartColumns = C::kHeads / C::kKvHeads * (C::kD + 2);
-
-// Shared memory: eight queries in two bf16 terms, then each warp's (maximum, sum) of every query, and
-// a run of kMergeDims of its weighted values.
-template <class C> struct PartShared {
-  static constexpr u32 kStride = C::kMergeDims + 4;  // lanes of a quad in different banks
-  u8* query;
-  float* stats;   // [warp][query][2]
-  float* values;  // [warp][query][kStride]
-  MPK_DEVICE explicit PartShared(u8* work) {
-    query = work;
-    stats = reinterpret_cast<float*>(query + UnitMap<C>::kQueryBytes);
-    values = stats + kConsumerWarps * 16;
-  }
-};
-
 // Scores of keys that a query does not see.
 template <class C>
 MPK_DEVICE void hide_keys(const Context& c, u32 base, u32 column0,
@@ -191,98 +174,6 @@ MPK_DEVICE void prepare_part(Context& c, const u32* ops, const PartPlace<C>& pla
     query.turn(turn);
     store_query<C>(s, item, c.lane, query);
   }
-}
-
-// A float of a part, or of the merged result.
-template <class C> MPK_DEVICE void store_joined(const Context& c, float* to, float value) {
-  //flags: if (C::kOutFlagged && c.tokens == 1) {
-  //flags:   if (!is_aborted(c)) store_word(c, word_at(to), f32_to_bits(value));
-  //flags:   return;
-  //flags: }
-  *to = value;
-}
-
-// Where a task writes: the row of this step's copy where that is what readers poll.
-template <class C> MPK_DEVICE float* joined_row(const Context& c, const u32* ops) {
-  //flags: if (C::kOutFlagged && c.tokens == 1) return in_copy<float>(c, ops[C::kOutFlag]);
-  return in_scratch<float>(c, ops[C::kOutOperand]);
-}
-
-// The warps' weighted values, scaled to their common maximum and added in the order of turns.
-template <class C>
-MPK_DEVICE void store_values(const Context& c, const PartShared<C>& s, const UnitSums<C>& sums,
-                             u32 turn, u32 warps, u32 column0, u32 columns, float* part) {
-  typedef PartShared<C> Shared;
-  constexpr u32 kGroup = UnitMap<C>::kGroup;
-  const u32 q = c.lane & 3u, g = c.lane >> 2;
-  float scale[2];
-#pragma unroll
-  for (u32 e = 0; e < 2; e++) {
-    float most = kMinusInfinity;
-    for (u32 w = 0; w < warps; w++) most = m_max(most, s.stats[(w * 8 + 2 * q + e) * 2]);
-    scale[e] = exp2_fast(sums.maximum[e] - most);
-  }
-#pragma unroll
-  for (u32 d0 = 0; d0 < C::kD; d0 += C::kMergeDims) {
-    if (d0 > 0) consumer_barrier();
-    if (turn < warps) {
-#pragma unroll
-      for (u32 i = 0; i < C::kMergeDims / 16; i++) {
-        float* to = s.values + (turn * 8 + 2 * q) * Shared::kStride + i * 16 + g;
-        const float(&v)[4] = sums.value[d0 / 16 + i];
-        to[0] = v[0] * scale[0];
-        to[Shared::kStride] = v[1] * scale[1];
-        to[8] = v[2] * scale[0];
-        to[Shared::kStride + 8] = v[3] * scale[1];
-      }
-    }
-    consumer_barrier();
-    for (u32 e = c.thread; e < columns * C::kMergeDims; e += kConsumerThreads) {
-      const u32 d = e % C::kMergeDims, own = e / C::kMergeDims, column = column0 + own;
-      float value = 0.0f;
-      for (u32 w = 0; w < warps; w++) value += s.values[(w * 8 + own) * Shared::kStride + d];
-      float* row = part + static_cast<u64>(column / kGroup) * C::kOutStride;
-      store_joined<C>(c, row + column % kGroup * C::kD + d0 + d, value);
-    }
-  }
-}
-
-// Joins the sums of the first `warps` turns and writes `columns` columns of the part; without any,
-// no values, but sums of 0.
-template <class C>
-MPK_DEVICE void finish_part(const Context& c, const PartShared<C>& s, UnitSums<C>& sums, u32 turn,
-                            u32 warps, u32 column0, u32 columns, float* part) {
-  constexpr u32 kGroup = UnitMap<C>::kGroup;
-  sums.close();
-  if (c.lane < 4) {
-#pragma unroll
-    for (u32 e = 0; e < 2; e++) {
-      float* stats = s.stats + (turn * 8 + 2 * c.lane + e) * 2;
-      stats[0] = sums.maximum[e];
-      stats[1] = sums.sum[e];
-    }
-  }
-  consumer_barrier();
-  if (c.thread < columns) {
-    const u32 column = column0 + c.thread;
-    float most = kMinusInfinity, sum = 0.0f;
-    for (u32 w = 0; w < warps; w++) most = m_max(most, s.stats[(w * 8 + c.thread) * 2]);
-    for (u32 w = 0; w < warps; w++) {
-      const float* stats = s.stats + (w * 8 + c.thread) * 2;
-      sum += stats[1] * exp2_fast(stats[0] - most);
-    }
-    // A query that sees none of the keys has summed up what it does not see.
-    if (most <= kMinusInfinity) sum = 0.0f;
-    float* row = part + static_cast<u64>(column / kGroup) * C::kOutStride;
-    store_joined<C>(c, row + kGroup * C::kD + column % kGroup * 2, most);
-    store_joined<C>(c, row + kGroup * C::kD + column % kGroup * 2 + 1, sum);
-  }
-  if (warps > 0) return store_values<C>(c, s, sums, turn, warps, column0, columns, part);
-  //flags: // Every word of a flagged row is written in each step, that of the step before cleared.
-  //flags: if (!C::kOutFlagged || c.tokens > 1) return;
-  //flags: for (u32 e = c.thread; e < columns * C::kD; e += kConsumerThreads) {
-  //flags:   store_joined<C>(c, part + column0 * C::kD + e, 0.0f);
-  //flags: }
 }
 
 template <class C> MPK_DEVICE void run_attention_part(Context& c, const u32* in) {
