@@ -242,7 +242,7 @@ export const mutations: readonly Mutation[] = [
   },
   {
     fault: "this step's rows are copied before they are appended",
-    replace: [["if (!producer.await_append(c)) return;", ""]],
+    replace: [["if (appended > 0 && !awaited && !producer.await_append(c)) return;", ""]],
     says: race,
     program: "split",
   },

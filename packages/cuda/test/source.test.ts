@@ -153,7 +153,7 @@ describe("the text needs nothing from outside", () => {
 
   test("every device file is in it, and no placeholder of a template is left", () => {
     const flagFiles = ["flags.cuh", "linear_of_one.cuh"];
-    const splitFiles = ["units.cuh", "past.cuh", "parts.cuh", "merge.cuh"];
+    const splitFiles = ["units.cuh", "past.cuh", "joins.cuh", "parts.cuh", "merge.cuh"];
     const made = planOf(linears(16));
     const folder = new URL("../src/device/", import.meta.url);
     const files = readdirSync(folder).filter((name) => name.endsWith(".cuh"));
