@@ -68,7 +68,7 @@ const parts: Readonly<Record<string, readonly BenchSetting[]>> = {
     attention: tokensPerStep > 8 ? "auto" : null,
   })),
   prompt: [8, 32].map((promptChunk) => settingOf({
-    model: "qwen3-8b", context: 2048, promptChunk, reads: "each", attention: "auto", reruns: 5,
+    model: "qwen3-8b", context: 2048, promptChunk, reads: "each", attention: "split", reruns: 5,
     tokens: 64, wantsFidelity: true,
   })),
 };
