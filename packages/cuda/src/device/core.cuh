@@ -290,6 +290,7 @@ struct Producer {
   //past: MPK_DEVICE void copy_past(Context& c, const u8* src, u32 bytes) {
   //past:   if (!claim(c)) return;
   //past:   copy_past_to_stage(stage_of(c, chunk), src, bytes, &c.shared->full[chunk % kStages], c.lane);
+  //past:   //profile: full.keep(c);
   //past:   chunk++;
   //past: }
   //past: MPK_DEVICE bool await_phase(Context& c, u64* bar, u32 phase) {
