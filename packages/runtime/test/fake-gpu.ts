@@ -129,12 +129,13 @@ export interface Fault {
 
 interface Measuring extends Pick<Weights, "random"> {
   readonly tools?: Tools;
+  readonly lostMillis?: number;
 }
 
 export interface FakeGpu {
   readonly dir: string;
   readonly env: Readonly<Record<string, string>>;
-  mode(to: "normal" | "watchdog" | "fault" | "badToken"): void;
+  mode(to: "normal" | "watchdog" | "fault" | "badToken" | "stuck" | "deaf"): void;
   held(): Held;
   /** Plants a fault, or none, and counts calls anew. */
   plant(fault: Fault | null): void;
@@ -149,7 +150,7 @@ export interface FakeGpu {
   close(): void;
 }
 
-const modes = ["normal", "watchdog", "fault", "badToken"];
+const modes = ["normal", "watchdog", "fault", "badToken", "stuck", "deaf"];
 
 /** Builds and loads the fake driver, and writes the checkpoint. */
 export async function fakeGpu(): Promise<FakeGpu> {
@@ -204,11 +205,12 @@ export async function fakeGpu(): Promise<FakeGpu> {
       return Object.fromEntries(pairs.map(([name = "", n]) => [name, Number(n)]));
     },
     releaseContext: () => void release(0),
-    async open(kernel = manifest, { tools, ...random } = {}) {
+    async open(kernel = manifest, { tools, lostMillis, ...random } = {}) {
       setMode(0);
       const backend = await openCuda({
         source: "// not compiled here", manifest: kernel, weights: { ...weights, ...random }, env,
         ...(tools === undefined ? {} : { tools }),
+        ...(lostMillis === undefined ? {} : { lostMillis }),
       });
       return sessionOver(backend, { vocab, maxContext: manifest.limits.maxContext }, []);
     },

@@ -20,7 +20,7 @@ typedef int32_t i32;
 
 namespace {
 
-enum Mode { kNormal, kWatchdog, kFault, kBadToken };
+enum Mode { kNormal, kWatchdog, kFault, kBadToken, kStuck, kDeaf };
 enum { kSuccess = 0, kInvalid = 1, kOutOfMemory = 2, kNotReady = 600, kIllegalAddress = 700 };
 
 const u64 kTotalBytes = 1ull << 30;
@@ -134,12 +134,18 @@ void decode(Params p) {
     }
     for (u32 e = 0; e < p.eosCount; e++) status = p.eos[e] == token ? 2 : status;
     store(p.control, kControlProduced, made + 1);
-    if (mode == kWatchdog && made == 2) {
+    if ((mode == kWatchdog || mode == kDeaf) && made == 2) {
       const u32 report[] = {1, 17, 5, 0, 9, 264, 263, 4};
       std::memcpy((u32*)p.control + kControlReportKind, report, sizeof report);
       status = 5;
     }
     if (mode == kBadToken && made == 2) status = kStatusBadToken;
+    // Never ends, whatever it is told, before the mode changes.
+    if ((mode == kStuck || mode == kDeaf) && made == 2) {
+      store(p.control, kControlSteps, promptSteps + made);
+      if (mode == kDeaf) store(p.control, kControlStatus, status);
+      while (mode == kStuck || mode == kDeaf) std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    }
     if (mode == kFault && made == 2) failed = true, status = 0;
   }
   store(p.control, kControlSteps, promptSteps - 1 + made);

@@ -18,6 +18,7 @@ import { openDevice, type Device, type DevicePointer, type Handle } from "./devi
 import type { HostMemory } from "./device.ts";
 import { openDriver } from "./driver.ts";
 import { checkMemory, checkTarget } from "./fit.ts";
+import { lostError, lostMillisOf, standstill } from "./lost.ts";
 import type { Environment } from "./libraries.ts";
 import { findCompiler } from "./nvrtc.ts";
 import { checkWeights, packScratchBytes, packWeights } from "./pack.ts";
@@ -33,6 +34,8 @@ export interface CudaOptions {
   readonly tools?: Tools;
   readonly ordinal?: number;
   readonly watchdogNanos?: bigint;
+  /** Milliseconds without a step after which the GPU counts as lost; default: see lost.ts. */
+  readonly lostMillis?: number;
   readonly onProgress?: OnProgress;
   /** Told, once each, what went wrong without stopping anything, such as a damaged cache. */
   readonly onNotice?: (notice: string) => void;
@@ -49,6 +52,7 @@ interface Resources {
   /** For reports: they stay open as long as the session. */
   readonly weights: Weights;
   readonly watchdogNanos: bigint;
+  readonly lostMillis: number;
   readonly pointers: Readonly<Record<KernelBuffer, DevicePointer>>;
   readonly control: HostMemory;
   readonly events: readonly [start: Handle, end: Handle];
@@ -112,6 +116,7 @@ async function load(
 ): Promise<Resources> {
   const { manifest, weights, onProgress = () => undefined } = options;
   const { entries } = manifest;
+  const { watchdogNanos = watchdogNanosOf(manifest.limits) } = options;
   const [decode = 0n, pack = 0n] = device.load(cubin, [entries.decode, entries.pack]);
   const allocated = Object.entries(bufferBytes(manifest)).map(
     ([name, size]) => [name, device.alloc(size, `the ${name} buffer`)] as const,
@@ -126,7 +131,8 @@ async function load(
     decode,
     manifest,
     weights,
-    watchdogNanos: options.watchdogNanos ?? watchdogNanosOf(manifest.limits),
+    watchdogNanos,
+    lostMillis: options.lostMillis ?? lostMillisOf(manifest, watchdogNanos),
     pointers,
     control,
     events: [device.event(), device.event()],
@@ -157,6 +163,7 @@ interface RunBuffers {
 async function* run(r: Resources, launch: Launch): AsyncGenerator<number, Summary, void> {
   const { device, stream, manifest } = r;
   const control = new Uint32Array(r.control.bytes.buffer, 0, controlWords);
+  if (device.isLost()) throw lostError(manifest, control, r.lostMillis);
   if (launch.signal.aborted) return stoppedEarly(launch);
   const mark = device.mark();
   let failed = false;
@@ -186,13 +193,23 @@ async function endRun(r: Resources, control: Uint32Array, mark: number, failed: 
   try {
     const wait = backOff();
     Atomics.store(control, ControlWord.stop, 1);
-    while (!r.device.idle(r.stream)) await wait(false);
+    const isLost = standstill(control, r.lostMillis);
+    while (!r.device.isLost() && !r.device.idle(r.stream)) {
+      if (isLost()) throw giveUp(r, control);
+      await wait(false);
+    }
   } catch (error) {
     // What failed before is the cause of it.
     if (!failed) throw error;
   } finally {
     r.device.freeSince(mark);
   }
+}
+
+/** From here on nothing waits for this GPU. */
+function giveUp({ device, manifest, lostMillis }: Resources, control: Uint32Array): Error {
+  device.abandon();
+  return lostError(manifest, control, lostMillis);
 }
 
 const stoppedEarly = (launch: Launch): Summary => ({
@@ -261,6 +278,7 @@ async function* followTokens(
   let ended = false;
   let given = 0;
   const wait = backOff();
+  const isLost = standstill(control, r.lostMillis);
   try {
     while (!ended) {
       // Asked before the count is read, so that no token of a kernel that ended is missed.
@@ -268,6 +286,7 @@ async function* followTokens(
       const produced = Atomics.load(control, ControlWord.produced);
       const news = given < produced;
       while (given < produced) yield Atomics.load(tokens, given++);
+      if (!ended && isLost()) throw giveUp(r, control);
       if (!ended) await wait(news);
     }
   } finally {

@@ -88,6 +88,10 @@ export interface Device {
   mark(): number;
   /** Frees what was allocated after `mark`, the last first. */
   freeSince(mark: number): void;
+  /** Nothing is given back any more: each such call would wait for a kernel that never ends. */
+  abandon(): void;
+  /** Whether it was abandoned. */
+  isLost(): boolean;
   /**
    * Frees all and lets the context go. Throws the driver's complaint about freeing, from now or
    * before, unless it has complained of something else already: what follows from that is no news.
@@ -190,6 +194,7 @@ function handleFrom(
 
 function wrapDevice(bare: Driver, info: DeviceInfo, id: number): Device {
   let failed = false;
+  let lost = false;
   // Notes that an error has been told.
   const driver: Driver = {
     ...bare,
@@ -252,8 +257,13 @@ function wrapDevice(bare: Driver, info: DeviceInfo, id: number): Device {
     },
     launch: (kernel, shape, args, stream) => launch(driver, info, kernel, shape, args, stream),
     mark: held.mark,
-    freeSince: held.freeSince,
+    freeSince(mark) {
+      if (!lost) held.freeSince(mark);
+    },
+    abandon: () => void (lost = true),
+    isLost: () => lost,
     close() {
+      if (lost) return;
       held.freeSince(0);
       held.giveBack("cuDevicePrimaryCtxRelease_v2", id);
       const complaint = held.complaint();
