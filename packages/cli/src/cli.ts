@@ -6,6 +6,7 @@ import { compileCommand } from "./commands/compile.ts";
 import { demoCommand } from "./commands/demo.ts";
 import { doctorCommand } from "./commands/doctor.ts";
 import { faultsCommand } from "./commands/faults.ts";
+import { explainCommand } from "./commands/explain.ts";
 import { inspectCommand } from "./commands/inspect.ts";
 import { profileCommand } from "./commands/profile.ts";
 import { repeatCommand } from "./commands/repeat.ts";
@@ -41,6 +42,7 @@ export async function runCli(args: readonly string[], io: Io): Promise<number> {
   benchCommand(program, io, setExit);
   profileCommand(program, io);
   simulateCommand(program, io);
+  explainCommand(program, io);
   calibrateCommand(program, io);
   viewCommand(program, io);
   tuneCommand(program, io, setExit);

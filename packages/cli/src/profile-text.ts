@@ -3,10 +3,17 @@ import { partNames, parts, type Accounts, type Row } from "@mpk/compiler";
 
 const micros = (nanos: number): string => (nanos / 1000).toFixed(2);
 
+const isNumber = (cell: string): boolean => /^([-+]?\d[\d.]*( %)?)?$/.test(cell);
+
+/** Columns of numbers, below whatever head, end at their right; others begin at their left. */
 export function tableText(rows: readonly (readonly string[])[]): string {
-  const widths = (rows[0] ?? []).map((_, i) => Math.max(...rows.map((row) => row[i]?.length ?? 0)));
-  const line = (row: readonly string[]) =>
-    row.map((cell, i) => (i === 0 ? cell.padEnd(widths[i] ?? 0) : cell.padStart(widths[i] ?? 0)));
+  const columns = (rows[0] ?? []).map((_, i) => {
+    const cells = rows.map((row) => row[i] ?? "");
+    const isNumbers = i > 0 && cells.every((cell, at) => at === 0 || isNumber(cell));
+    return { width: Math.max(...cells.map((cell) => cell.length)), isNumbers };
+  });
+  const line = (row: readonly string[]) => columns.map(({ width, isNumbers }, i) =>
+    isNumbers ? (row[i] ?? "").padStart(width) : (row[i] ?? "").padEnd(width));
   return rows.map((row) => `  ${line(row).join("  ").trimEnd()}\n`).join("");
 }
 

@@ -2,6 +2,7 @@
 export * from "./compile.ts";
 export * from "./counterexample.ts";
 export * from "./doctor.ts";
+export * from "./explain/index.ts";
 export * from "./files.ts";
 export * from "./inspect.ts";
 export * from "./load.ts";

@@ -39,8 +39,9 @@ async function run({ out, seconds, json }: Options, io: Io): Promise<void> {
     measure: (program, plan) => measureOnGpu(program, plan, io.env),
     now: () => performance.now(),
     fitSeconds: seconds,
-    onMeasured: (name, { stepNanos }) =>
-      void io.stderr.write(`${name}: ${(stepNanos / 1e6).toFixed(4)} ms\n`),
+    onMeasured(name, { stepNanos }) {
+      io.stderr.write(`${name}: ${(stepNanos / 1e6).toFixed(4)} ms\n`);
+    },
   });
   writeNamed(out, saveGpu(found.gpu));
   const took = (performance.now() - start) / 1000;

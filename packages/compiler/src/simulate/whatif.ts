@@ -71,6 +71,16 @@ const questions: Readonly<Record<string, Question>> = {
       };
     },
   },
+  period: {
+    form: "period=LAYERS", example: "period=2",
+    ask(value) {
+      const period = whole(value);
+      return period === null ? null : {
+        title: `bytes evened out over ${period} layers`,
+        change: (s) => ({ ...s, plan: { ...s.plan, period } }),
+      };
+    },
+  },
   protocol: {
     form: "protocol=counter or protocol=flag", example: "protocol=counter",
     ask: (value) => value !== "counter" && value !== "flag" ? null : {

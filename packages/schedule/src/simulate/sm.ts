@@ -52,6 +52,8 @@ export function createSm(
   let issued = 0;
   let taken = 0;
   let pending = false;
+  // When the copy before could be issued.
+  let asked = 0;
   // The producer's place in the order: its task and the chunks left of it.
   let copySlot = -1;
   let copyLeft = 0;
@@ -134,8 +136,9 @@ export function createSm(
       pending = true;
       const flight = issued < maxInFlight ? 0 : arrived[(issued - maxInFlight) % span] ?? 0;
       const stage = issued < stages ? 0 : consumed[(issued - stages) % span] ?? 0;
-      recorder?.full(index, flight, stage);
-      return Math.max(flight, stage);
+      recorder?.full(index, Math.max(flight, asked), stage);
+      asked = Math.max(flight, stage, asked);
+      return asked;
     },
     copyBytes: () => chunkBytes[copySlot] ?? 0,
     arrive(nanos) {
