@@ -148,8 +148,8 @@ function settingLine(setting: BenchSetting): string {
   return `${model}: ${parts.join(", ")}`;
 }
 
-const passed = ({ reruns, rerunsEqual, fidelity }: BenchResult): boolean =>
-  reruns === rerunsEqual && (!isMeasured(fidelity) || fidelity.passed);
+const passed = ({ reruns, rerunsEqual, logitReruns, fidelity }: BenchResult): boolean =>
+  reruns === rerunsEqual && logitReruns?.launches === logitReruns?.equal && (!isMeasured(fidelity) || fidelity.passed);
 
 /** Files of one machine, a later file's result in place of an earlier one's; each knows its origin. */
 function merge(paths: readonly string[], mix: boolean, io: Io): BenchFile {

@@ -91,7 +91,8 @@ async function run(name: string, options: Options, io: Io): Promise<number> {
       const told = "refused" in outcome
         ? `refused: ${outcome.refused}`
         : `${outcome.ms.toFixed(4)} ms`;
-      const rest = `${left} left in this round, ${minutesLeft.toFixed(1)} min`;
+      const time = minutesLeft < 2 ? `${(minutesLeft * 60).toFixed(0)} s` : `${minutesLeft.toFixed(1)} min`;
+      const rest = `${left} left in this round, ${time}`;
       io.stderr.write(`${choiceText(candidate)}: ${told} (${effort} launches; ${rest})\n`);
     },
   });

@@ -77,6 +77,7 @@ interface Ours {
   readonly times: Times;
   readonly probe: number;
   readonly known: number;
+  readonly logitReruns: { readonly launches: number; readonly equal: number };
   /** What the gate holds to transformers, or why there is nothing. */
   readonly run: BesideRequest["run"];
 }
@@ -95,8 +96,8 @@ async function ours(
     const promptChunk = plan.program.limits.maxTokens;
     const measure = setting.tokensPerStep > 1 ? steps : decode;
     const times = await measure(session, setting, promptChunk, options, timed);
-    const run = await logits(session, setting, promptChunk, timed);
-    return { times, probe, known: plan.machine.readBytesPerSecond, run };
+    const kept = await logits(session, setting, promptChunk, timed);
+    return { times, probe, known: plan.machine.readBytesPerSecond, ...kept };
   } finally {
     await opened.close();
   }
@@ -134,28 +135,36 @@ async function steps(
   return { ...times, eventMs: null, promptStep: null };
 }
 
+/** Launches whose logits are compared to the last bit. */
+const logitLaunches = 5;
+
 /**
- * A launch whose every logit is held to transformers. Steps of many tokens read a prompt there, and what
- * they left in the cache shows in each token that is decoded behind it.
+ * Launches whose every logit is compared, and held to transformers. Steps of many tokens read a prompt
+ * there, and what they left in the cache shows in each token that is decoded behind it.
  */
 async function logits(
   session: Session,
   setting: BenchSetting,
   promptChunk: number,
   timed: Timed,
-): Promise<BesideRequest["run"]> {
-  const { wantsFidelity, tokensPerStep, reads } = setting;
-  if (!wantsFidelity) return notMeasured("not asked for");
+): Promise<Pick<Ours, "run" | "logitReruns">> {
+  const { tokensPerStep, reads } = setting;
   const many = tokensPerStep > 1;
-  if (!many && reads === "random") {
-    return notMeasured("the cache's rows are random, so no prompt leads to these logits");
-  }
   const asked = many
     ? { ...setting, context: promptTokensOf(tokensPerStep), reads: "each" as const }
     : setting;
-  const { prompt, launched } = await timed("logits", "logits of every token",
-    () => withLogits(session, { ...asked, promptChunk }));
-  return { prompt, tokens: launched.tokens, logits: launched.summary.logits };
+  const { prompt, launched, again, equal } = await timed("logits", "logits of every token",
+    () => withLogits(session, { ...asked, promptChunk }, logitLaunches - 1));
+  const logitReruns = { launches: again, equal };
+  if (!many && reads === "random") {
+    return {
+      logitReruns,
+      run: notMeasured("the cache's rows are random, so no prompt leads to these logits"),
+    };
+  }
+  return {
+    logitReruns, run: { prompt, tokens: launched.tokens, logits: launched.summary.logits },
+  };
 }
 
 /** Measures one setting. @throws MpkError for what cannot be opened or launched. */
@@ -167,7 +176,7 @@ export async function benchOne(setting: BenchSetting, options: BenchOptions): Pr
   // Python starts now: it has imported all it needs when the GPU is its own.
   const beside = besideOf({ wantsTorch, wantsFidelity }, options.env);
   try {
-    const { times, probe, known, run } = await ours(model, setting, options, timed);
+    const { times, probe, known, run, logitReruns } = await ours(model, setting, options, timed);
     const { weights, cache } = tokenBytes(model.config, context);
     const limit = limitOf(known, probe);
     const { config, checkpoint } = { config: model.json, checkpoint: model.checkpoint };
@@ -176,7 +185,7 @@ export async function benchOne(setting: BenchSetting, options: BenchOptions): Pr
     return {
       model: model.title, context, tokensPerStep, weightBytes: weights, cacheBytes: cache,
       limitBytesPerSecond: limit, probeBytesPerSecond: probe,
-      floorMs: ((weights + cache) / limit) * 1000, ...times, torch: found.torch,
+      floorMs: ((weights + cache) / limit) * 1000, ...times, logitReruns, torch: found.torch,
       fidelity: found.fidelity, seconds: { ...seconds, ...found.seconds },
     };
   } finally {

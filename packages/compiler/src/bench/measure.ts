@@ -81,18 +81,38 @@ export async function prepareCache(session: Session, reads: BenchSetting["reads"
   if (reads === "random") await session.fillCache(cacheSeed);
 }
 
+export interface WithLogits {
+  readonly prompt: readonly number[];
+  readonly launched: Launched;
+  /** Launches beside the first, and how many of them gave its logits to the last bit. */
+  readonly again: number;
+  readonly equal: number;
+}
+
 /**
- * One launch with the logits of every token. With `reads: "once"`, after `measureDecode`, which read
- * the context.
+ * Launches with the logits of every token: tokens alone hide what differs by little. With
+ * `reads: "once"`, after `measureDecode`, which read the context.
  */
 export async function withLogits(
   session: Session,
   request: Pick<DecodeRequest, "context" | "tokens" | "reads" | "promptChunk">,
-): Promise<{ readonly prompt: readonly number[]; readonly launched: Launched }> {
+  again = 0,
+): Promise<WithLogits> {
   const { first, others } = requestsFor(session, request);
-  const launched = await launch(session, { ...others, maxTokens: request.tokens, logits: "all" });
-  return { prompt: first.promptIds, launched };
+  const asked = { ...others, maxTokens: request.tokens, logits: "all" } as const;
+  const launched = await launch(session, asked);
+  const rows = launched.summary.logits.map(bytesOf);
+  let equal = 0;
+  for (let run = 0; run < again; run++) {
+    const { summary: { logits } } = await launch(session, asked);
+    const same = logits.length === rows.length &&
+      logits.every((row, i) => bytesOf(row).equals(rows[i] ?? Buffer.of()));
+    if (same) equal++;
+  }
+  return { prompt: first.promptIds, launched, again, equal };
 }
+
+const bytesOf = (row: Float32Array): Buffer => Buffer.from(row.buffer, row.byteOffset, row.byteLength);
 
 /** A launch's step times. @throws MpkError where it kept none. */
 function timesOf(session: Session, { promptIds }: Asked, launched: Launched, chunk: number): StepMillis {

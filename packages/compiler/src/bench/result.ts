@@ -84,6 +84,8 @@ export interface BenchResult {
   readonly rerunsEqual: number;
   /** Of the others: from which token on they differ. The first run is launch 0. */
   readonly unequal?: readonly { readonly launch: number; readonly token: number }[];
+  /** Launches whose logits, all of them, were those of another launch to the last bit. */
+  readonly logitReruns?: { readonly launches: number; readonly equal: number };
   readonly fidelity: Fidelity | NotMeasured;
   readonly torch: TorchBaseline | NotMeasured;
   /** What the measurement itself took, by part. */

@@ -40,12 +40,15 @@ export function resultText(result: BenchResult): string {
     `(${count(result.weightBytes)} bytes of weights, ${count(result.cacheBytes)} of cache, ` +
     `${(result.limitBytesPerSecond / 1e12).toFixed(2)} TB/s; probe: ${probe})\n` +
     `  first token    ${ms(result.firstTokenMs)} ms after the launch\n${prompt}` +
-    `  reruns         ${rerunsEqual} of ${reruns} equal${unequalText(result)}\n` +
+    `  reruns         ${rerunsEqual} of ${reruns} equal${unequalText(result)}${logitText(result)}\n` +
     `  fidelity       ${fidelityText(result)}${why(result.fidelity)}\n` +
     `  PyTorch        ${torchText(result)}${isMeasured(result.torch) ? " ms" : why(result.torch)}\n` +
     secondsText(result)
   );
 }
+
+const logitText = ({ logitReruns: again }: BenchResult): string =>
+  again === undefined ? "" : `; all logits of ${again.equal} of ${again.launches} equal to the last bit`;
 
 function unequalText({ unequal = [] }: BenchResult): string {
   if (unequal.length === 0) return "";
@@ -93,7 +96,10 @@ const context: Column = ["context", (result) => count(result.context)];
 const floor: Column = ["floor ms", ({ floorMs }) => ms(floorMs)];
 const limit: Column = ["of the limit", (result) => percent(shareOfLimit(result))];
 const checked: readonly Column[] = [
-  ["fidelity", fidelityText], ["reruns equal", ({ rerunsEqual, reruns }) => `${rerunsEqual} of ${reruns}`],
+  ["fidelity", fidelityText], ["reruns equal", ({ rerunsEqual, reruns, logitReruns: again }) => {
+    const logits = again === undefined ? "" : `, logits ${again.equal} of ${again.launches}`;
+    return `${rerunsEqual} of ${reruns}${logits}`;
+  }],
 ];
 
 const oneToken: readonly Column[] = [

@@ -8,6 +8,8 @@ export interface FakeTimes {
   readonly token?: (run: number, i: number) => number;
   readonly launchNanos?: number;
   readonly promptChunk?: number;
+  /** A logit of a launch; default: there are none. */
+  readonly logit?: (run: number) => number;
 }
 
 export interface FakeGpu {
@@ -39,7 +41,8 @@ export function fakeGpu(times: FakeTimes): FakeGpu {
       for (let i = 0; i < launch.maxTokens; i++) yield token(run, i);
       return {
         finish: "maxTokens", promptTokens: launch.promptIds.length, tokens: launch.maxTokens, steps,
-        millis: (launchNanos + at - 5_000_000_000) / 1e6, logits: [],
+        millis: (launchNanos + at - 5_000_000_000) / 1e6,
+        logits: times.logit === undefined ? [] : [Float32Array.of(1, times.logit(run))],
         stampNanos: launch.stamps ? stampNanos : [],
       };
     },
