@@ -149,7 +149,8 @@ function settingLine(setting: BenchSetting): string {
 }
 
 const passed = ({ reruns, rerunsEqual, logitReruns, fidelity }: BenchResult): boolean =>
-  reruns === rerunsEqual && logitReruns?.launches === logitReruns?.equal && (!isMeasured(fidelity) || fidelity.passed);
+  reruns === rerunsEqual && logitReruns?.launches === logitReruns?.equal &&
+  (!isMeasured(fidelity) || fidelity.passed);
 
 /** Files of one machine, a later file's result in place of an earlier one's; each knows its origin. */
 function merge(paths: readonly string[], mix: boolean, io: Io): BenchFile {
