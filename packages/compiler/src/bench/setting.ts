@@ -54,22 +54,22 @@ export const settingText = (setting: BenchSetting): string =>
   Object.entries(setting).map(([name, value]) => `${name} ${String(value)}`).toSorted().join(", ");
 
 const decode = { longTokens: 1000, wantsTorch: true, wantsFidelity: true } as const;
-const long = { wantsTorch: true, wantsFidelity: true, reads: "once", attention: "auto" } as const;
+const long = { wantsTorch: true, wantsFidelity: true, reads: "once" } as const;
 
-/** What docs/performance.md is made of, part by part; those that cost most time for least come last. */
+/** What docs/performance.md is made of, part by part. */
 const parts: Readonly<Record<string, readonly BenchSetting[]>> = {
   decode: [
-    "qwen3-8b", "llama-3.2-1b", "qwen3-0.6b", "qwen3-1.7b", "llama-3.2-3b", "llama-3.1-70b-40-layers",
-  ].map((model) => settingOf({ model, ...decode })),
+    ...["qwen3-8b", "llama-3.2-1b", "qwen3-0.6b", "qwen3-1.7b", "llama-3.2-3b"].map((model) =>
+      settingOf({ model, ...decode })),
+    settingOf({ model: "llama-3.1-70b-40-layers", wantsTorch: true, wantsFidelity: true }),
+  ],
   contexts: [4096, 16_384].flatMap((context) => ["qwen3-8b", "llama-3.2-1b"].map((model) =>
     settingOf({ model, context, ...long }))),
-  steps: [8, 16, 32, 64].map((tokensPerStep) => settingOf({
-    model: "qwen3-8b", tokensPerStep, wantsFidelity: true,
-    attention: tokensPerStep > 8 ? "auto" : null,
-  })),
+  steps: [8, 16, 32, 64].map((tokensPerStep) =>
+    settingOf({ model: "qwen3-8b", tokensPerStep, wantsFidelity: true })),
   prompt: [8, 32].map((promptChunk) => settingOf({
-    model: "qwen3-8b", context: 2048, promptChunk, reads: "each", attention: "split", reruns: 5,
-    tokens: 64, wantsFidelity: true,
+    model: "qwen3-8b", context: 2048, promptChunk, reads: "each", reruns: 5, tokens: 64,
+    wantsFidelity: true,
   })),
 };
 
