@@ -1,6 +1,7 @@
 /** @file Finds the line of the user's model that called the DSL. Knows V8's stack text. */
 import { fileURLToPath } from "node:url";
-import { relative, sep } from "node:path";
+import { readFileSync } from "node:fs";
+import { dirname, join, relative, sep } from "node:path";
 import type { CallSite } from "@mpk/ir";
 
 const frame = /^\s+at (?:.*? \()?((?:file:\/\/|[A-Za-z]:\\|\/)[^()]*?):(\d+):(\d+)\)?$/;
@@ -11,10 +12,46 @@ function toPath(location: string): string {
   return clean.startsWith("file://") ? fileURLToPath(clean) : clean;
 }
 
-/** Paths below the working directory are shown relative to it, as compilers do. */
+/** A package's folder, and what its files are called after. */
+interface Home {
+  readonly folder: string;
+  readonly prefix: string;
+}
+
+const homes = new Map<string, Home>();
+
+/** The package that a folder belongs to; without one the folder stands for itself. */
+function homeOf(folder: string): Home {
+  const known = homes.get(folder);
+  if (known !== undefined) return known;
+  const parent = dirname(folder);
+  const name = packageName(folder);
+  const above = name === null && parent !== folder ? homeOf(parent) : null;
+  const found = name !== null
+    ? { folder, prefix: name === "" ? "" : `${name}/` }
+    : above !== null && packageName(above.folder) !== null ? above : { folder, prefix: "" };
+  homes.set(folder, found);
+  return found;
+}
+
+/** The name of a folder's package; "": it has none that others know it by; null: it is no package. */
+function packageName(folder: string): string | null {
+  try {
+    const text = readFileSync(join(folder, "package.json"), "utf8");
+    const json = JSON.parse(text) as { readonly name?: unknown; readonly private?: unknown } | null;
+    return json?.private !== true && typeof json?.name === "string" ? json.name : "";
+  } catch {
+    return null;
+  }
+}
+
+/**
+ * A file by its package and its path there, such as `@mpk/models/src/decoder.ts`, or `llama.ts` in an
+ * application's folder: what is compiled must not depend on where that lies or who runs it from where.
+ */
 function display(path: string): string {
-  const local = relative(process.cwd(), path);
-  return local === "" || local.startsWith("..") ? path : local.split(sep).join("/");
+  const { folder, prefix } = homeOf(dirname(path));
+  return prefix + relative(folder, path).split(sep).join("/");
 }
 
 /** The first frame outside this package, or null where the stack shows none. */

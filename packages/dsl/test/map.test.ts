@@ -163,6 +163,6 @@ describe("map refuses", () => {
       { name: "map", limits: { maxTokens: 1, maxContext: 8 } },
       (m) => ({ y: m.weight("w", [5, 4]).lookup(m.ids()).map((x) => x * eps) }),
     );
-    expect(build).toThrow(/map at packages\/dsl\/test\/map\.test\.ts:\d+:\d+: `eps`/);
+    expect(build).toThrow(/map at @mpk\/dsl\/test\/map\.test\.ts:\d+:\d+: `eps`/);
   });
 });

@@ -78,12 +78,12 @@ describe("defineModel", () => {
     const line = 1 + Number(
       new Error("here").stack?.match(/model\.test\.ts:(\d+)/)?.[1],
     ) - 4;
-    expect(text).toContain(`packages/dsl/test/model.test.ts:${line}:`);
+    expect(text).toContain(`@mpk/dsl/test/model.test.ts:${line}:`);
     expect(text).toContain("inner dimensions differ");
   });
 
   it("reports declarations that cannot be, at their line", () => {
-    const here = String.raw`at packages/dsl/test/model\.test\.ts:\d+:\d+: `;
+    const here = String.raw`at @mpk/dsl/test/model\.test\.ts:\d+:\d+: `;
     const refused: readonly (readonly [RegExp, (m: Model) => unknown])[] = [
       [/^weight .*w is \[3, 2.5\]; every size/, (m) => m.weight("w", [3, 5 / 2])],
       [/^weight .*w is bf16 \[3\] and cannot be bf16 \[4\]/,
