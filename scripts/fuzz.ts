@@ -160,6 +160,12 @@ export interface FuzzOptions {
   readonly seconds: number;
 }
 
+/** Seconds for each parser in quick tests: MPK_FUZZ_SECONDS, 10 in CI; about one otherwise. */
+export function quickSeconds(): number {
+  const asked = Number(process.env["MPK_FUZZ_SECONDS"] ?? NaN);
+  return asked > 0 && asked < 3600 ? asked : 1.2;
+}
+
 /** No single input may take longer, on however slow a machine. */
 const mostSecondsEach = 20;
 

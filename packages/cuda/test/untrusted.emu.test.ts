@@ -1,5 +1,6 @@
 /** @file The C++ launcher's readers: any file is read or refused, and never read beyond its end. */
 import { afterAll, expect, test } from "vitest";
+import { quickSeconds } from "../../../scripts/fuzz.ts";
 import { buildFuzzer } from "./launcher/fuzz.ts";
 import { testFolder } from "./launcher/build.ts";
 
@@ -7,7 +8,7 @@ const folder = testFolder("launcher-fuzz");
 afterAll(() => folder.remove());
 
 test("mutated checkpoints, under the address and undefined behaviour sanitizers", () => {
-  const said = buildFuzzer(folder.path)(20_000, 60, 1);
+  const said = buildFuzzer(folder.path)(2_000_000_000, quickSeconds(), 1);
   console.log(`launcher: ${said}`);
   const [, inputs, refused] = /^(\d+) inputs, (\d+) refused/.exec(said) ?? [];
   expect(Number(refused)).toBeGreaterThan(0);
