@@ -95,8 +95,9 @@ export function faultsOf(plan: Plan, manifest: Manifest): readonly Fault[] {
       ...common,
       name: "weights that never come",
       edit: (s) => changed(s, "        producer.copy(c, src, bytes);\n",
-        `        if (${here} && cursor.at(kWordOp) == ${at.op}u) ${stall}\n` +
-          "        producer.copy(c, src, bytes);\n"),
+        `        if (${here} && cursor.at(kWordOp) == ${at.op}u) {\n      ${stall}\n` +
+          // They do not come after the alarm either: who waits for them has to say so.
+          "          producer.leaving = true;\n        }\n        producer.copy(c, src, bytes);\n"),
       says: hang(step, "chunk \\d+ of its weight stream"),
     },
     {
