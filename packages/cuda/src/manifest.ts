@@ -258,7 +258,7 @@ export const ProfileMark = {
   placed: 2,
   /** Its first chunk is asked for: what is done once before has been done. */
   asked: 3,
-  /** Its first chunk is there. */
+  /** Its first chunk is there; 0 if it was when it was asked for. */
   data: 4,
   /** All warps have used their last chunks. */
   consumed: 5,

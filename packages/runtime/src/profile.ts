@@ -124,7 +124,7 @@ function smStepOf(
       ready: maybe("ready") ?? start,
       placed: maybe("placed"),
       asked: maybe("asked"),
-      data: maybe("data"),
+      data: maybe("data") ?? maybe("asked"),
       consumed: maybe("consumed"),
       stored: maybe("stored"),
       end: maybe("end") ?? start,

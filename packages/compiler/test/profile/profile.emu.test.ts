@@ -50,8 +50,8 @@ test("marks come in order, producers before consumers, and the tokens are the sa
           expect(one[mark] === null).toBe(!streams);
         }
         // Several threads mark: what one of them has done before the other is in order.
-        const streamed = [one.asked, one.data, one.consumed];
-        for (const inner of [[one.ready], streamed]) {
+        const { ready, asked, data, consumed } = one;
+        for (const inner of [[ready], [asked, consumed], [data, consumed]]) {
           const marks = [last, one.start, ...inner.filter((each) => each !== null), one.end];
           expect(marks).toEqual(marks.toSorted((a, b) => a - b));
         }

@@ -114,7 +114,7 @@ template <class C> MPK_DEVICE void run_attention_of_one(Context& c, const u32* i
     warp.clear(c, s);
     prepare_one<C>(c, ops, s, head, needs);
     consumer_barrier();
-    //flags: //profile: if (c.thread == 0) mark(c, kMarkReady);
+    //profile: const u32 ready = clock_word();
     float scale = C::kScale * 1.4426950408889634f;
     if (C::kQkNorm) {
       float part[8], sum = 0.0f;
@@ -129,6 +129,7 @@ template <class C> MPK_DEVICE void run_attention_of_one(Context& c, const u32* i
     }
     warp.run(c, s, past, kvHead, scale);
     consumer_barrier();
+    //flags: //profile: if (head == lo) mark_behind(c, kMarkReady, ready);
     for (u32 d = c.thread; d < C::kD; d += kConsumerThreads) {
       const float value = join_parts<C>(s, d);
       //flags: if (C::kOutFlagged) {

@@ -170,7 +170,6 @@ MPK_DEVICE void consumer_barrier() { group_barrier(kConsumerThreads); }
 MPK_DEVICE void begin_task(Context& c, const u32* in) {
   //flags: // The task before ended with a barrier: without events to await there is no need of another.
   //flags: const bool awaits = in[kWordWaits] != 0 && !is_idle(c, in[kWordFirstWait]);
-  //flags: //profile: if (!awaits && c.thread == 0) mark(c, kMarkReady);
   //flags: if (!awaits) return;
   if (c.thread == 0) {
     u32 count = in[kWordWaits];

@@ -180,7 +180,6 @@ MPK_DEVICE bool poll_row(const Context& c, const u32* ops, u32 head, u32 which, 
   if (c.tokens != 1) return false;
   if (C::kQFlagged && which == 0) {
     poll_head<C, typename C::Q>(c, ops[C::kQFlag], head * C::kD, C::kQOperand, row);
-    //profile: mark_ready(c, head);
     return true;
   }
   if (C::kKFlagged && which == 1) {

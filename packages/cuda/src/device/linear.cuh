@@ -319,7 +319,7 @@ template <class C> MPK_DEVICE void run_linear(Context& c, const u32* in) {
     load_activations<C>(c, ops, x, rows, 0, kPadK, rowBytes);
   }
   if (whole) consumer_barrier();
-  //profile: if (whole) mark_behind(c, kMarkPlaced);
+  //profile: if (whole) mark_behind(c, kMarkPlaced, clock_word());
   float* partial = reinterpret_cast<float*>(c.work + kActivationBytes);
   u32 chunk = c.chunk;
   u32 buffer = 0;
@@ -330,6 +330,7 @@ template <class C> MPK_DEVICE void run_linear(Context& c, const u32* in) {
     float* mine = partial + buffer * (kPartialBytes / 4) + c.warp * kSlot;
     for (u32 i = c.lane; i < tiles * rows * 16; i += 32) mine[i] = 0.0f;
     warp_barrier();
+    //profile: if (tile0 == tileLo) mark_behind(c, kMarkAsked, clock_word());
     for (u32 slice = 0; slice < C::kChunksPerTile; slice += sliceStep) {
       const u32 left = C::kChunksPerTile - slice;
       const u32 perTile = left < sliceStep ? left : sliceStep;
@@ -363,7 +364,7 @@ template <class C> MPK_DEVICE void run_linear(Context& c, const u32* in) {
       chunk += total;
     }
     consumer_barrier();
-    //profile: mark_behind(c, kMarkConsumed);
+    //profile: mark_behind(c, kMarkConsumed, clock_word());
     finish_group<C>(c, ops, partial + buffer * (kPartialBytes / 4), tile0, tiles, rows,
                     extras);
     //profile: if (c.thread == 0) mark(c, kMarkStored);

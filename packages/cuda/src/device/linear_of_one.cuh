@@ -14,6 +14,7 @@ template <class C> struct PolledRow {
   static constexpr bool kEarlyGains = kKeeps && kMine <= 4;
   static constexpr u32 kBatch = C::kNorm != 0 ? (kMine < 4 ? kMine : 4) : (kMine < 8 ? kMine : 8);
   Gains gains[kEarlyGains ? kMine : 1];
+  //profile: u32 ready;  // when x was there
 
   MPK_DEVICE void load_gains(const Context& c, const u32* ops) {
     if constexpr (kEarlyGains) {
@@ -52,7 +53,7 @@ template <class C> struct PolledRow {
     } else {
       const float mean = C::kNorm == 2 ? average(c, row, 0.0f, 0) : 0.0f;
       const float scale = m_rsqrt(average(c, row, mean, 1) + C::kEps);
-      //profile: if (c.thread == 0) mark(c, kMarkReady);
+      //profile: ready = clock_word();
       pass(c, ops, row, mean, scale);
     }
   }
@@ -68,7 +69,7 @@ template <class C> struct PolledRow {
       for (u32 j = 0; j < kPer; j++) squares += x[j] * x[j];
     }
     squares = group_sum(c, squares, 1) * (1.0f / static_cast<float>(C::kK));
-    //profile: if (c.thread == 0) mark(c, kMarkReady);
+    //profile: ready = clock_word();
     const float scale = m_rsqrt(squares + C::kEps);
 #pragma unroll
     for (u32 i = 0; i < kMine; i++) {
@@ -201,11 +202,13 @@ template <class C> MPK_DEVICE void run_linear_of_one(Context& c, const u32* in) 
   constexpr u32 kSlice = kTileOrder ? C::kChunksPerTile : C::kChunksPerSlice;
   const u32* ops = operands(in);
   const u32 tileLo = in[kWordTileLo], tileHi = in[kWordTileHi];
+  //profile: u32 ready = 0;
   if constexpr (C::kXFlagged) {
     PolledRow<C> x = {};
     x.load_gains(c, ops);
     begin_task(c, in);
     x.load(c, ops);
+    //profile: ready = x.ready;
   } else {
     begin_task(c, in);
     const typename C::X* x = in_scratch<typename C::X>(c, ops[C::kXOperand]);
@@ -213,8 +216,7 @@ template <class C> MPK_DEVICE void run_linear_of_one(Context& c, const u32* in) 
     load_activations<C>(c, ops, x, 1, 0, C::kChunksPerTile * C::kBlocksPerChunk * 32, 0);
   }
   consumer_barrier();
-  //profile: if (C::kXFlagged && C::kNorm == 0) mark_behind(c, kMarkReady);
-  //profile: mark_behind(c, kMarkPlaced);
+  //profile: const u32 placed = clock_word();
   float* partial = reinterpret_cast<float*>(c.work + kActivationBytes);
   u32 chunk = c.chunk, buffer = 0;
   for (u32 tile0 = tileLo; tile0 < tileHi; tile0 += kGroupTiles) {
@@ -226,6 +228,7 @@ template <class C> MPK_DEVICE void run_linear_of_one(Context& c, const u32* in) 
     float* mine = sums + c.warp * kSlot;
     for (u32 i = c.lane; i < tiles * 16; i += 32) mine[i] = 0.0f;
     warp_barrier();
+    //profile: const u32 asked = clock_word();
     for (u32 slice = 0; slice < C::kChunksPerTile; slice += kSlice) {
       const u32 left = C::kChunksPerTile - slice, perTile = left < kSlice ? left : kSlice;
       const u8* act = c.work + slice * (C::kBlocksPerChunk * 64) + (c.lane & 3u) * 16;
@@ -233,7 +236,12 @@ template <class C> MPK_DEVICE void run_linear_of_one(Context& c, const u32* in) 
       chunk += tiles * perTile;
     }
     consumer_barrier();
-    //profile: mark_behind(c, kMarkConsumed);
+    //profile: mark_behind(c, kMarkConsumed, clock_word());
+    //profile: if (tile0 == tileLo) {
+    //profile:   if (C::kXFlagged) mark_behind(c, kMarkReady, C::kNorm == 0 ? placed : ready);
+    //profile:   mark_behind(c, kMarkPlaced, placed);
+    //profile:   mark_behind(c, kMarkAsked, asked);
+    //profile: }
     finish_group_of_one<C>(c, ops, sums, tile0, tiles, extras);
     //profile: if (c.thread == 0) mark(c, kMarkStored);
     buffer ^= 1;

@@ -99,9 +99,10 @@ template <class C> MPK_DEVICE void run_one_row(Context& c, const u32* in) {
     consumer_barrier();  // x is there; slots of the group before have been read
     for (u32 i = c.lane; i < tiles * 16; i += 32) slot[i] = 0.0f;
     warp_barrier();
+    //profile: if (chunk == c.chunk) mark_behind(c, kMarkAsked, clock_word());
     multiply_one_row<C>(c, chunk, tiles, slot);
     consumer_barrier();
-    //profile: mark_behind(c, kMarkConsumed);
+    //profile: mark_behind(c, kMarkConsumed, clock_word());
     finish_tiles<C>(c, ops, PartialSums{partial, 16, tiles * 16, kConsumerWarps}, tile0, tiles, 1,
                     first);
     chunk += tiles * C::kChunksPerTile;
@@ -286,6 +287,7 @@ template <class C> MPK_DEVICE void run_many_rows(Context& c, const u32* in) {
     stager.open(c, 0, 0, count * kChunkColumns);
     while (!stager.done(c)) stager.step(c);
     consumer_barrier();
+    //profile: if (chunk == c.chunk) mark_behind(c, kMarkAsked, clock_word());
     // Else what the slices' addresses need of the thread is kept from here on, in registers.
     forget(c.lane);
     forget(c.warp);
@@ -299,7 +301,7 @@ template <class C> MPK_DEVICE void run_many_rows(Context& c, const u32* in) {
       chunk += now * by.tiles;
       consumer_barrier();
     }
-    //profile: mark_behind(c, kMarkConsumed);
+    //profile: mark_behind(c, kMarkConsumed, clock_word());
     group.finish(c, ops, by, tokenRows, rows, tile0);
     consumer_barrier();
   }

@@ -11,9 +11,10 @@ template <class C> MPK_DEVICE u32* marks_of(const C& c, u32 instruction) {
 template <class C> MPK_DEVICE void mark(const C& c, u32 which) {
   marks_of(c, c.instruction)[which] = clock_word();
 }
-// By the last warp, which seldom has outputs: nobody waits for it once a barrier has opened.
-template <class C> MPK_DEVICE void mark_behind(const C& c, u32 which) {
-  if (c.thread == kConsumerThreads - 32) mark(c, which);
+// By the last warp, which seldom has outputs, so that nobody waits for it while others have them; `at`
+// may have been read long before, where every instruction is on the way to the next task.
+template <class C> MPK_DEVICE void mark_behind(const C& c, u32 which, u32 at) {
+  if (c.thread == kConsumerThreads - 32) marks_of(c, c.instruction)[which] = at;
 }
 // Thread 0's: what tile `tile` of the task depends on is there; that of its first tile counts.
 template <class C> MPK_DEVICE void mark_ready(const C& c, u32 tile) {
@@ -50,23 +51,25 @@ template <class C> MPK_DEVICE void mark_step(const C& c, u32 which, u32 nanos) {
   record[nanos + 1] = static_cast<u32>(now >> 32);
 }
 
-// A consumer warp's wait for a chunk: that of the task's first one is marked, those of the first warp
-// for others are added up.
+// A consumer warp's wait for a chunk that is missing: the end of that for the task's first one is marked,
+// those of the first warp for others are added up.
 template <class C> struct ChunkWait {
   const C& c;
-  const bool first;
-  bool there;
+  const u32 chunk;
+  const bool there;
   u32 since = 0;
 
-  MPK_DEVICE ChunkWait(const C& context, u32 chunk) : c(context), first(chunk == c.chunk) {
-    if (first && c.lane == 0) mark(c, kMarkAsked);
-    there = mbarrier_look(&c.shared->full[chunk % kStages], (chunk / kStages) & 1u);
+  MPK_DEVICE ChunkWait(const C& context, u32 at)
+      : c(context),
+        chunk(at),
+        there(mbarrier_look(&c.shared->full[at % kStages], (at / kStages) & 1u)) {
     if (!there) since = clock_word();
   }
   MPK_DEVICE ~ChunkWait() {
-    if (first) {
-      if (c.lane == 0) mark(c, kMarkData);
-    } else if (!there && c.thread == 0) {
+    if (there || c.lane != 0) return;
+    if (chunk == c.chunk) {
+      mark(c, kMarkData);
+    } else if (c.warp == 0) {
       marks_of(c, c.instruction)[kMarkStalled] += clock_word() - since;
     }
   }
