@@ -1,6 +1,7 @@
 /** @file A model's page: its plan, the step as predicted, and profiles of it. */
 import { existsSync, statSync } from "node:fs";
 import { extname, isAbsolute, normalize } from "node:path";
+import { fileURLToPath } from "node:url";
 import { scheduleTable } from "@mpk/ops";
 import { inputError, readBounded, readProfileFile, type ProfileFile } from "@mpk/runtime";
 import { simulate, type Gpu, type Plan, type PlanOptions } from "@mpk/schedule";
@@ -91,14 +92,22 @@ const sourceBytes = 2 ** 20;
 /** A saved plan may name any file: none outside of this folder is shown. */
 const isInside = (path: string): boolean => !isAbsolute(path) && !normalize(path).startsWith("..");
 
+/** Where a file that a call site names is: in this folder, or in the package of our models. */
+function fileOf(path: string): string | null {
+  if (!isInside(path) || !/^\.[cm]?[jt]s$/.test(extname(path))) return null;
+  const own = /^@mpk\/models\/(.*)$/.exec(path)?.[1];
+  if (own === undefined) return path;
+  return fileURLToPath(new URL(`../${normalize(own)}`, import.meta.resolve("@mpk/models")));
+}
+
 /** TypeScript that ops were written in, where it is here. */
 function sourcesOf(plan: Plan): Readonly<Record<string, string>> {
   const paths = new Set(plan.program.ops.flatMap(({ site }) => site === null ? [] : [site.file]));
   const texts = [...paths].flatMap((path) => {
-    const isHere = isInside(path) && /^\.[cm]?[jt]s$/.test(extname(path)) && existsSync(path) &&
-      statSync(path).isFile();
-    if (!isHere || statSync(path).size > sourceBytes) return [];
-    return [[path, new TextDecoder().decode(readBounded(path, sourceBytes))] as const];
+    const file = fileOf(path);
+    const isHere = file !== null && existsSync(file) && statSync(file).isFile();
+    if (!isHere || statSync(file).size > sourceBytes) return [];
+    return [[path, new TextDecoder().decode(readBounded(file, sourceBytes))] as const];
   });
   return Object.fromEntries(texts);
 }
