@@ -1,7 +1,7 @@
 /** @file What `mpk bench` measures, one setting after the other, each result kept as it comes. */
 import {
-  buildApart, differenceOf, measureAll, measureApart, originHere, originOf, requireGpu, resultText,
-  settingOf, type AttentionChoice, type BenchFile, type Queued, type BenchSetting,
+  buildApart, goesOn, measureAll, measureApart, originHere, requireGpu, resultText, settingOf,
+  type AttentionChoice, type BenchFile, type Queued, type BenchSetting,
 } from "@mpk/compiler";
 import { inputError } from "@mpk/runtime";
 import { writeNamed, type Io } from "../io.ts";
@@ -41,7 +41,7 @@ export function settingsOf(models: readonly string[], options: MeasureOptions): 
 }
 
 /** A setting takes no longer, whatever it is. */
-const mostSeconds = 400;
+const mostSeconds = 300;
 
 /** Measures what `known` does not hold. @throws MpkError where `known` is of another machine or program. */
 export async function measure(
@@ -57,7 +57,11 @@ export async function measure(
     format: "mpk-bench", version: 1, machine, commit,
     command: `mpk bench ${process.argv.slice(3).join(" ")}`, results: [],
   };
-  checkSame(begun, origin, options, io);
+  const { refusal, notes } = goesOn(begun, origin, options.mix === true);
+  if (refusal !== null) {
+    throw inputError(`${options.out}: ${refusal}`, "name another --out, or add --mix for other sources");
+  }
+  for (const note of notes) io.stderr.write(`note: ${note}\n`);
   const start = performance.now();
   const end = options.minutes === undefined ? Infinity : start + options.minutes * 60_000;
   const seconds = () => Math.min(mostSeconds, (end - performance.now()) / 1000);
@@ -98,29 +102,4 @@ export async function measure(
     },
     onFailure: ({ model, error }) => say(`${model}: ${error}`),
   });
-}
-
-/** A file goes on only with what was measured before on such a machine, by the same program. */
-function checkSame(
-  file: BenchFile,
-  origin: Parameters<typeof differenceOf>[1],
-  { mix, out }: MeasureOptions,
-  io: Io,
-): void {
-  for (const result of file.results) {
-    const before = originOf(file, result);
-    const machine = differenceOf(before, origin, ["machine"]);
-    const program = differenceOf(before, origin, ["commit", "sources"]);
-    const other = machine ?? (mix === true ? null : program);
-    if (other !== null) {
-      throw inputError(
-        `${out}: results of ${other} do not belong together`,
-        machine === null ? "name another --out, or add --mix" : "name another --out",
-      );
-    }
-    const gpu = differenceOf(before, origin, ["gpu"]);
-    if (gpu !== null) {
-      io.stderr.write(`note: ${result.model} was measured on another GPU of this kind: ${gpu}\n`);
-    }
-  }
 }

@@ -2,7 +2,9 @@
 export { buildApart, measureApart, type ApartOptions, type Build } from "./apart.ts";
 export { benchOne, requireGpu, type BenchOptions } from "./bench.ts";
 export { chartOf } from "./chart.ts";
-export { differenceOf, measureAll, originOf, withResult, type Queued, type QueueRequest } from "./keep.ts";
+export {
+  differenceOf, goesOn, measureAll, originOf, withResult, type Queued, type QueueRequest,
+} from "./keep.ts";
 export * from "./measure.ts";
 export { measuredModel, type MeasuredModel } from "./model.ts";
 export { originHere, sourcesHere } from "./origin.ts";

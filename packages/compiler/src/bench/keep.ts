@@ -88,3 +88,20 @@ export function differenceOf(a: Origin, b: Origin, which: readonly (keyof Origin
 /** Of a result, as far as it or its file tells. */
 export const originOf = (file: BenchFile, result?: BenchResult): Origin =>
   result?.origin ?? { machine: file.machine, gpu: null, commit: file.commit, sources: null };
+
+/** Whether a file may go on with results of `origin`: why not, and what is to be said if so. */
+export function goesOn(
+  file: BenchFile,
+  origin: Origin,
+  mix: boolean,
+): { readonly refusal: string | null; readonly notes: readonly string[] } {
+  const notes: string[] = [];
+  for (const result of file.results) {
+    const before = originOf(file, result);
+    const other = differenceOf(before, origin, mix ? ["machine"] : ["machine", "commit", "sources"]);
+    if (other !== null) return { refusal: `results of ${other} do not belong together`, notes };
+    const told = differenceOf(before, origin, mix ? ["gpu", "commit"] : ["gpu"]);
+    if (told !== null) notes.push(`${result.model} was measured on or of another one: ${told}`);
+  }
+  return { refusal: null, notes };
+}

@@ -7,7 +7,7 @@ import { runtimeError } from "@mpk/runtime";
 import fc from "fast-check";
 import { afterAll, describe, expect, test } from "vitest";
 import {
-  differenceOf, measureAll, measureApart, measuredModel, notMeasured, readBenchFile, settingOf,
+  differenceOf, goesOn, measureAll, measureApart, measuredModel, notMeasured, readBenchFile, settingOf,
   settingText, sourcesHere, suite, suiteNames, withResult, type BenchFile, type BenchResult,
   type Origin, type BenchSetting,
 } from "../../src/bench/index.ts";
@@ -120,6 +120,21 @@ describe("settings", () => {
       expect(page).toEqual(expect.arrayContaining(suite(name).map(settingText)));
     }
     expect(() => suite("toString")).toThrow(RangeError);
+  });
+
+  test("a file goes on with no other machine's results, with another program's only when told to", () => {
+    const of = (change: Partial<Origin>) =>
+      withResult(empty, { ...resultOf(settings[0]!), setting: "x", origin: { ...origin, ...change } });
+    expect(goesOn(empty, origin, false)).toEqual({ refusal: null, notes: [] });
+    expect(goesOn(of({}), origin, false)).toEqual({ refusal: null, notes: [] });
+    expect(goesOn(of({ machine: "other" }), origin, true).refusal).toMatch(/machine other and machine GPU/);
+    expect(goesOn(of({ sources: "9" }), origin, false).refusal).toMatch(/sources 9 and sources 123/);
+    expect(goesOn(of({ commit: null }), origin, false).refusal).toMatch(/commit unknown and commit abc/);
+    expect(goesOn(of({ sources: "9" }), origin, true).refusal).toBeNull();
+    const gpu = goesOn(of({ gpu: "GPU-2" }), origin, false);
+    expect(gpu).toMatchObject({ refusal: null, notes: [expect.stringContaining("GPU-2 and GPU GPU-1")] });
+    // What was stored before results had an origin is not taken for this program's.
+    expect(goesOn(withResult(empty, resultOf(settings[0]!)), origin, false).refusal).toMatch(/unknown/);
   });
 
   test("origins differ in what they are asked about; unknown is not equal to known", () => {
