@@ -2,15 +2,19 @@
 
 Imports first, then reads one line of JSON: `config` (of config.json), `checkpoint` (a folder, or null:
 weights of `seed` are made where they are used), `context`, `torch` (time PyTorch's best step), `run`
-(null, or `prompt`, `tokens` and the path `logits`: hold them to transformers), `scratch` (a folder).
+(null, or `prompt`, `tokens` and the path `logits`: hold them to transformers), `scratch` (a folder),
+`lock` (a file: what is timed holds it alone, all else on the GPU shares it, over several processes).
 Prints lines of JSON, each as soon as it is known: `fidelity`, `torch`, `seconds` by part.
 """
+import contextlib
 import ctypes
+import fcntl
 import gc
 import json
-import pathlib
 import sys
+import tempfile
 import time
+from pathlib import Path
 
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM
@@ -33,15 +37,36 @@ def timed(part: str, start: float) -> None:
     seconds[part] = round(time.monotonic() - start, 1)
 
 
+class Lock:
+    """Many share the GPU, one has it alone."""
+    def __init__(self, path: str):
+        self.file = open(path, "w")
+
+    @contextlib.contextmanager
+    def held(self, how: int):
+        fcntl.flock(self.file, how)
+        try:
+            yield
+        finally:
+            fcntl.flock(self.file, fcntl.LOCK_UN)
+
+    def shared(self):
+        return self.held(fcntl.LOCK_SH)
+
+    def alone(self):
+        return self.held(fcntl.LOCK_EX)
+
+
 def load(request: dict):
     """The model in bf16 on the device, with the checkpoint's weights or those of the seed."""
     if request["checkpoint"]:
         checkpoint = request["checkpoint"]
         return AutoModelForCausalLM.from_pretrained(checkpoint, dtype=torch.bfloat16).to(device).eval()
-    folder = pathlib.Path(request["scratch"])
-    (folder / "config.json").write_text(json.dumps(request["config"]))
+    with tempfile.TemporaryDirectory(dir=request["scratch"]) as folder:
+        (Path(folder) / "config.json").write_text(json.dumps(request["config"]))
+        config = AutoConfig.from_pretrained(folder)
     with torch.device(device):
-        model = AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(folder), dtype=torch.bfloat16)
+        model = AutoModelForCausalLM.from_config(config, dtype=torch.bfloat16)
     seed = int(request["seed"])
     with torch.no_grad():
         for name, parameter in model.named_parameters():  # tied tensors once, as on disk
@@ -56,13 +81,14 @@ def fidelity(model, run: dict):
         return f"fidelity.py failed: {str(error).splitlines()[0] if str(error) else repr(error)}"
 
 
-def baseline(weights: dict, request: dict):
+def baseline(weights: dict, request: dict, lock: Lock):
     if device == "cpu":
         return "PyTorch sees no GPU"
     try:
         context = request["context"]
         slots = (context + 256 + 63) // 64 * 64
-        ms = time_step(complete(request["config"]), weights, context=context, slots=slots)
+        ms = time_step(complete(request["config"]), weights, context=context, slots=slots,
+                       shared=lock.shared, alone=lock.alone)
         return {"msPerToken": ms, "torch": torch.__version__}
     except (Exception, SystemExit) as error:
         return f"torch_baseline.py failed: {str(error).splitlines()[0] if str(error) else repr(error)}"
@@ -77,14 +103,16 @@ def main() -> None:
     if not line.strip():
         return
     request = json.loads(line)
-    start = time.monotonic()
-    model = load(request)
-    timed("weights", start)
-    if request["run"]:
+    lock = Lock(request["lock"])
+    with lock.shared():
         start = time.monotonic()
-        result = fidelity(model, request["run"])
-        timed("fidelity", start)
-        say(fidelity=result, seconds=seconds)
+        model = load(request)
+        timed("weights", start)
+        if request["run"]:
+            start = time.monotonic()
+            result = fidelity(model, request["run"])
+            timed("fidelity", start)
+            say(fidelity=result, seconds=seconds)
     if request["torch"]:
         start = time.monotonic()
         weights = {name: p.data for name, p in model.named_parameters()}
@@ -92,7 +120,7 @@ def main() -> None:
         gc.collect()
         if device == "cuda":
             torch.cuda.empty_cache()
-        say(torch=baseline(weights, request))
+        say(torch=baseline(weights, request, lock))
         timed("baseline", start)
     say(seconds=seconds)
 

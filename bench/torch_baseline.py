@@ -6,6 +6,7 @@ events around each replay), the tokens, and the read bandwidth of a large sum in
 Needs torch, safetensors.
 """
 import argparse
+import contextlib
 import glob
 import json
 import statistics
@@ -111,38 +112,42 @@ def complete(config: dict) -> dict:
     return config
 
 
-def time_step(config: dict, weights: dict, context: int, slots: int, tokens: int = 128) -> float:
-    """Milliseconds a token: the best of three runs' medians. Takes the weights out of the dict."""
+def time_step(config: dict, weights: dict, context: int, slots: int, tokens: int = 128,
+              shared=contextlib.nullcontext, alone=contextlib.nullcontext) -> float:
+    """Milliseconds a token: the best of three runs' medians. Takes the weights out of the dict. `shared`
+    and `alone` give contexts for what may run beside others on the GPU and for what is timed."""
     biases = [name for name in weights if name.endswith(".bias")]
     if biases:
         raise SystemExit(f"models with biases are not covered: {biases[0]}")
     with torch.no_grad():
-        model = Model(config, weights, slots)
-        step = torch.compile(model.step, fullgraph=True, dynamic=False)
-        token = torch.tensor([1], device="cuda")
-        pos = torch.tensor([context], device="cuda")
-        stream = torch.cuda.Stream()
-        with torch.cuda.stream(stream):
-            for _ in range(3):
-                step(token, pos)
-        torch.cuda.synchronize()
-        graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph):
-            a, b = step(token, pos)
-            token.copy_(a)
-            pos.copy_(b)
-        best = []
-        for _ in range(3):
-            token.fill_(1)
-            pos.fill_(context)
-            events = [torch.cuda.Event(enable_timing=True) for _ in range(tokens + 1)]
-            events[0].record()
-            for event in events[1:]:
-                graph.replay()
-                event.record()
+        with shared():
+            model = Model(config, weights, slots)
+            step = torch.compile(model.step, fullgraph=True, dynamic=False)
+            token = torch.tensor([1], device="cuda")
+            pos = torch.tensor([context], device="cuda")
+            stream = torch.cuda.Stream()
+            with torch.cuda.stream(stream):
+                for _ in range(3):
+                    step(token, pos)
             torch.cuda.synchronize()
-            best.append(statistics.median(
-                x.elapsed_time(y) for x, y in zip(events, events[1:])))
+            graph = torch.cuda.CUDAGraph()
+            with torch.cuda.graph(graph):
+                a, b = step(token, pos)
+                token.copy_(a)
+                pos.copy_(b)
+        with alone():
+            best = []
+            for _ in range(3):
+                token.fill_(1)
+                pos.fill_(context)
+                events = [torch.cuda.Event(enable_timing=True) for _ in range(tokens + 1)]
+                events[0].record()
+                for event in events[1:]:
+                    graph.replay()
+                    event.record()
+                torch.cuda.synchronize()
+                best.append(statistics.median(
+                    x.elapsed_time(y) for x, y in zip(events, events[1:])))
     return min(best)
 
 

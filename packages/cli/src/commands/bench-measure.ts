@@ -1,11 +1,15 @@
 /** @file What `mpk bench` measures, one setting after the other, each result kept as it comes. */
 import {
-  buildApart, goesOn, measureAll, measureApart, originHere, requireGpu, resultText, settingOf,
-  type AttentionChoice, type BenchFile, type Queued, type BenchSetting,
+  buildApart, goesOn, isKnown, measureAll, measureApart, measureBesides, originHere, requireGpu, resultText,
+  settingOf, settingText, withResult, type AttentionChoice, type BenchFile, type BenchResult,
+  type BenchSetting, type BesideOptions, type Origin, type Queued, type Run,
 } from "@mpk/compiler";
 import { inputError } from "@mpk/runtime";
+import { existsSync, mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { writeNamed, type Io } from "../io.ts";
-import { progressBars } from "../progress.ts";
+import { progressBars, type ProgressBars } from "../progress.ts";
 
 export interface MeasureOptions {
   readonly context: readonly number[];
@@ -62,44 +66,114 @@ export async function measure(
     throw inputError(`${options.out}: ${refusal}`, "name another --out, or add --mix for other sources");
   }
   for (const note of notes) io.stderr.write(`note: ${note}\n`);
-  const start = performance.now();
-  const end = options.minutes === undefined ? Infinity : start + options.minutes * 60_000;
-  const seconds = () => Math.min(mostSeconds, (end - performance.now()) / 1000);
+  const end = performance.now() + (options.minutes ?? Infinity) * 60_000;
   const bars = progressBars(io);
   const say = (text: string) => {
     bars.stop();
     io.stderr.write(`${text}\n`);
   };
-  const apart = {
-    env: io.env, onStage: say, onNotice: (notice: string) => say(`note: ${notice}`),
-    onProgress: bars.report,
+  const scratch = mkdtempSync(join(existsSync("/dev/shm") ? "/dev/shm" : tmpdir(), "mpk-bench-"));
+  try {
+    return await measureIn(scratch, settings, { begun, origin, end, bars, say }, options, io);
+  } finally {
+    rmSync(scratch, { recursive: true, force: true });
+  }
+}
+
+interface Session {
+  readonly begun: BenchFile;
+  readonly origin: Origin;
+  /** By performance.now(). */
+  readonly end: number;
+  readonly bars: ProgressBars;
+  say(text: string): void;
+}
+
+/** Share of the time after which no kernel is begun: PyTorch comes behind them. */
+const oursShare = 0.7;
+
+async function measureIn(
+  scratch: string,
+  settings: readonly BenchSetting[],
+  { begun, origin, end, bars, say }: Session,
+  { out, json }: MeasureOptions,
+  io: Io,
+): Promise<Queued> {
+  const start = performance.now();
+  const seconds = () => Math.min(mostSeconds, (end - performance.now()) / 1000);
+  const keep = (file: BenchFile) => {
+    if (out !== undefined) writeNamed(out, `${JSON.stringify(file, null, 1)}\n`);
   };
-  const builds = settings.map((setting) => ({ setting }));
-  if (builds.length > 1) {
-    say(`building ${builds.length} kernels`);
+  const show = (result: BenchResult) => {
+    bars.stop();
+    if (json !== true) io.stdout.write(`${resultText(result)}\n`);
+  };
+  const unknown = settings.filter((setting) => !isKnown(begun, setting));
+  if (unknown.length > 1) {
+    say(`building ${unknown.length} kernels`);
+    const builds = unknown.map((setting) => ({ setting }));
     await buildApart(builds, { env: io.env, mostSeconds: seconds() });
   }
+  const runs = new Map<string, Run | null>();
+  const late = settings.some(({ wantsTorch, wantsFidelity }) => wantsTorch || wantsFidelity);
+  const last = end === Infinity ? end : start + (end - start) * (late ? oursShare : 1);
   let longest = 0;
-  return measureAll({
-    settings, file: begun, origin,
+  const queued = await measureAll({
+    settings, file: begun, origin, keep,
     async measure(setting) {
       const from = performance.now();
+      const apart = {
+        env: io.env, onStage: say, onProgress: bars.report, mostSeconds: seconds(),
+        onNotice: (notice: string) => say(`note: ${notice}`),
+      };
       try {
-        return await measureApart(setting, { ...apart, mostSeconds: seconds() });
+        const { result, run } = await measureApart(setting, apart, scratch);
+        runs.set(settingText(setting), run);
+        return result;
       } finally {
         bars.stop();
         longest = Math.max(longest, performance.now() - from);
       }
     },
-    stopped: () => (performance.now() + longest > end ? "no time left" : null),
-    keep(file) {
-      if (options.out !== undefined) writeNamed(options.out, `${JSON.stringify(file, null, 1)}\n`);
-    },
+    stopped: () => (performance.now() + longest > last ? "no time left" : null),
     onSkip: ({ model, context, tokensPerStep }, why) =>
       say(`${model}, context ${context}, ${tokensPerStep} tokens a step: ${why}`),
-    onResult(result) {
-      if (options.json !== true) io.stdout.write(`${resultText(result)}\n`);
-    },
+    onResult: (result) => show(result),
     onFailure: ({ model, error }) => say(`${model}: ${error}`),
   });
+  return besides(queued, settings, runs, { env: io.env, scratch, mostSeconds: seconds, keep, show, say });
+}
+
+interface Besides extends Pick<BesideOptions, "env" | "scratch" | "mostSeconds"> {
+  keep(file: BenchFile): void;
+  show(result: BenchResult): void;
+  say(text: string): void;
+}
+
+/** PyTorch and transformers on the weights of all that was just measured; what is left stays pending. */
+async function besides(
+  { file: ours, left }: Queued,
+  settings: readonly BenchSetting[],
+  runs: ReadonlyMap<string, Run | null>,
+  { env, scratch, mostSeconds: seconds, keep, show, say }: Besides,
+): Promise<Queued> {
+  let file = ours;
+  const jobs = settings.flatMap((setting) => {
+    const key = settingText(setting);
+    const result = file.results.find((one) => one.setting === key);
+    return result?.pending === true && runs.has(key)
+      ? [{ setting, result, run: runs.get(key) ?? null }]
+      : [];
+  });
+  if (jobs.length > 0) say(`PyTorch and transformers on the same weights, for ${jobs.length} results`);
+  await measureBesides(jobs, {
+    env, scratch, mostSeconds: seconds,
+    onResult(result) {
+      file = withResult(file, result);
+      keep(file);
+      show(result);
+    },
+  });
+  const pending = file.results.filter((result) => result.pending === true).length;
+  return { file, left: left + pending };
 }

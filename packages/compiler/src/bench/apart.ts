@@ -6,9 +6,8 @@ import {
 } from "@mpk/runtime";
 import type { PlanOptions } from "@mpk/schedule";
 import { prebuild } from "../device.ts";
-import { benchOne, compileOptionsOf, type BenchOptions } from "./bench.ts";
+import { benchOne, compileOptionsOf, type BenchOptions, type BenchMeasured } from "./bench.ts";
 import { measuredModel } from "./model.ts";
-import type { BenchResult } from "./result.ts";
 import type { BenchSetting } from "./setting.ts";
 
 export interface ApartOptions {
@@ -24,14 +23,14 @@ export interface ApartOptions {
 
 /** What the process is asked for. */
 export type Asked =
-  | { readonly what: "measure"; readonly setting: BenchSetting }
+  | { readonly what: "measure"; readonly setting: BenchSetting; readonly scratch: string | null }
   | { readonly what: "build"; readonly setting: BenchSetting; readonly plan?: PlanOptions };
 
 /** What it says. */
 export type Told =
   | { readonly kind: "progress"; readonly progress: Progress }
   | { readonly kind: "text"; readonly as: "stage" | "notice"; readonly text: string }
-  | { readonly kind: "done"; readonly result: BenchResult | null }
+  | { readonly kind: "done"; readonly result: BenchMeasured | null }
   | {
     readonly kind: "error"; readonly category: ErrorCategory | null; readonly message: string;
     readonly fix: string;
@@ -44,8 +43,12 @@ const here = new URL(isSource ? "./child.ts" : "./child.js", import.meta.url);
  * Measures a setting apart. @throws MpkError as `benchOne` does, and (runtime) where the process ended
  * without a result or took too long.
  */
-export async function measureApart(setting: BenchSetting, options: ApartOptions): Promise<BenchResult> {
-  const result = await apart({ what: "measure", setting }, options);
+export async function measureApart(
+  setting: BenchSetting,
+  options: ApartOptions,
+  scratch: string | null = null,
+): Promise<BenchMeasured> {
+  const result = await apart({ what: "measure", setting, scratch }, options);
   if (result !== null) return result;
   throw new Error("measured without a result");
 }
@@ -77,7 +80,7 @@ export async function buildApart(
   return built;
 }
 
-async function apart(asked: Asked, options: ApartOptions): Promise<BenchResult | null> {
+async function apart(asked: Asked, options: ApartOptions): Promise<BenchMeasured | null> {
   const { env, mostSeconds, onProgress, onStage, onNotice, program = here } = options;
   const execArgv = [...process.execArgv, ...(isSource ? ["--conditions=@mpk/source"] : [])];
   const child = fork(program, [], {
@@ -90,7 +93,7 @@ async function apart(asked: Asked, options: ApartOptions): Promise<BenchResult |
     late = true;
     child.kill("SIGKILL");
   }, mostSeconds * 1000);
-  const answer = new Promise<BenchResult | null>((resolve, reject) => {
+  const answer = new Promise<BenchMeasured | null>((resolve, reject) => {
     child.on("message", (told: Told) => {
       if (told.kind === "progress") onProgress?.(told.progress);
       else if (told.kind === "done") resolve(told.result);
@@ -154,7 +157,7 @@ async function work(
   asked: Asked,
   env: Environment,
   tell: (told: Told) => void,
-): Promise<BenchResult | null> {
+): Promise<BenchMeasured | null> {
   const { setting } = asked;
   const onNotice = (text: string) => tell({ kind: "text", as: "notice", text });
   if (asked.what === "build") {
@@ -170,5 +173,5 @@ async function work(
     onStage: (text) => tell({ kind: "text", as: "stage", text }),
     open: { onNotice },
   };
-  return benchOne(setting, options);
+  return benchOne(setting, options, asked.scratch);
 }

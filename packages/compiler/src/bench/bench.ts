@@ -1,4 +1,4 @@
-/** @file Measures one setting: opens the model as a user would, times it, holds it to transformers. */
+/** @file Measures one setting: opens the model as a user would, times it, and keeps its logits. */
 import { diagnose } from "../doctor.ts";
 import { open, type Opened, type OpenOptions } from "../open.ts";
 import { environmentError, type Environment, type OnProgress, type Session } from "@mpk/runtime";
@@ -7,8 +7,8 @@ import { measuredModel, type MeasuredModel } from "./model.ts";
 import {
   contextNeeded, measureDecode, measureLong, measurePromptSteps, promptTokensOf, withLogits,
 } from "./measure.ts";
-import { besideOf, type Beside, type BesideRequest } from "./python.ts";
-import { limitOf, notMeasured, type BenchResult } from "./result.ts";
+import { hasGate, notYet, writeRun, type KeptRun, type Run } from "./beside.ts";
+import { limitOf, type BenchResult } from "./result.ts";
 import type { BenchSetting } from "./setting.ts";
 
 export interface BenchOptions {
@@ -78,8 +78,7 @@ interface Ours {
   readonly probe: number;
   readonly known: number;
   readonly logitReruns: { readonly launches: number; readonly equal: number };
-  /** What the gate holds to transformers, or why there is nothing. */
-  readonly run: BesideRequest["run"];
+  readonly run: KeptRun;
 }
 
 async function ours(
@@ -148,47 +147,44 @@ async function logits(
   promptChunk: number,
   timed: Timed,
 ): Promise<Pick<Ours, "run" | "logitReruns">> {
-  const { tokensPerStep, reads } = setting;
+  const { tokensPerStep } = setting;
   const many = tokensPerStep > 1;
   const asked = many
     ? { ...setting, context: promptTokensOf(tokensPerStep), reads: "each" as const }
     : setting;
   const { prompt, launched, again, equal } = await timed("logits", "logits of every token",
     () => withLogits(session, { ...asked, promptChunk }, logitLaunches - 1));
-  const logitReruns = { launches: again, equal };
-  if (!many && reads === "random") {
-    return {
-      logitReruns,
-      run: notMeasured("the cache's rows are random, so no prompt leads to these logits"),
-    };
-  }
-  return {
-    logitReruns, run: { prompt, tokens: launched.tokens, logits: launched.summary.logits },
-  };
+  const run = { prompt, tokens: launched.tokens, logits: launched.summary.logits };
+  return { logitReruns: { launches: again, equal }, run };
 }
 
-/** Measures one setting. @throws MpkError for what cannot be opened or launched. */
-export async function benchOne(setting: BenchSetting, options: BenchOptions): Promise<BenchResult> {
+export interface BenchMeasured {
+  readonly result: BenchResult;
+  /** A launch that the fidelity gate can hold to transformers. */
+  readonly run: Run | null;
+}
+
+/**
+ * Measures one setting, ours alone: what is beside it is `pending`. Logits lie in `scratch`.
+ * @throws MpkError for what cannot be opened or launched.
+ */
+export async function benchOne(
+  setting: BenchSetting,
+  options: BenchOptions,
+  scratch: string | null = null,
+): Promise<BenchMeasured> {
   await requireGpu(options.env);
   const model = measuredModel(setting.model);
-  const { context, tokensPerStep, seed, wantsTorch, wantsFidelity } = setting;
+  const { context, tokensPerStep } = setting;
   const { seconds, timed } = stopwatch(model.title, options.onStage);
-  // Python starts now: it has imported all it needs when the GPU is its own.
-  const beside = besideOf({ wantsTorch, wantsFidelity }, options.env);
-  try {
-    const { times, probe, known, run, logitReruns } = await ours(model, setting, options, timed);
-    const { weights, cache } = tokenBytes(model.config, context);
-    const limit = limitOf(known, probe);
-    const { config, checkpoint } = { config: model.json, checkpoint: model.checkpoint };
-    const found: Beside = await timed("beside", "PyTorch and transformers on the same weights",
-      () => beside.measure({ config, checkpoint, seed, context, tokensPerStep, run }));
-    return {
-      model: model.title, context, tokensPerStep, weightBytes: weights, cacheBytes: cache,
-      limitBytesPerSecond: limit, probeBytesPerSecond: probe,
-      floorMs: ((weights + cache) / limit) * 1000, ...times, logitReruns, torch: found.torch,
-      fidelity: found.fidelity, seconds: { ...seconds, ...found.seconds },
-    };
-  } finally {
-    beside.close();
-  }
+  const { times, probe, known, run, logitReruns } = await ours(model, setting, options, timed);
+  const { weights, cache } = tokenBytes(model.config, context);
+  const limit = limitOf(known, probe);
+  const result = {
+    model: model.title, context, tokensPerStep, weightBytes: weights, cacheBytes: cache,
+    limitBytesPerSecond: limit, probeBytesPerSecond: probe,
+    floorMs: ((weights + cache) / limit) * 1000, ...times, logitReruns, seconds,
+    ...notYet(setting),
+  };
+  return { result, run: hasGate(setting) && scratch !== null ? await writeRun(scratch, run) : null };
 }

@@ -25,6 +25,12 @@ export interface Queued {
   readonly left: number;
 }
 
+/** Whether a file has a setting's whole result. */
+export function isKnown(file: BenchFile, setting: BenchSetting): boolean {
+  const key = settingText(setting);
+  return file.results.some((one) => one.setting === key && one.pending !== true);
+}
+
 /** Measures what is not known yet, one after the other; a failure ends no other. Faults of ours do. */
 export async function measureAll(request: QueueRequest): Promise<Queued> {
   const { measure, keep, stopped, origin, onSkip, onResult, onFailure } = request;
@@ -32,7 +38,7 @@ export async function measureAll(request: QueueRequest): Promise<Queued> {
   let left = 0;
   for (const setting of request.settings) {
     const key = settingText(setting);
-    if (file.results.some((result) => result.setting === key)) {
+    if (isKnown(file, setting)) {
       onSkip?.(setting, "measured before");
       continue;
     }

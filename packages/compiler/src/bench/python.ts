@@ -1,18 +1,14 @@
 /** @file The repository's Python script: PyTorch beside us and the fidelity gate, if it can run. */
 import { execFile, spawn } from "node:child_process";
-import { existsSync, mkdtempSync, rmSync } from "node:fs";
-import { writeFile } from "node:fs/promises";
-import { tmpdir } from "node:os";
+import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
 import { messageOf, type Environment } from "@mpk/runtime";
-import { isMeasured, notMeasured, type Fidelity, type NotMeasured, type TorchBaseline } from "./result.ts";
+import { notMeasured, type Fidelity, type NotMeasured, type TorchBaseline } from "./result.ts";
 
 /** The scripts lie in the repository, not in the package. */
 const scripts = fileURLToPath(new URL("../../../../bench/", import.meta.url));
-/** 70 GB of weights are made and run, and a step compiled, in less. */
-const longestMillis = 6 * 60_000;
 
 export interface Python {
   readonly command: string;
@@ -57,97 +53,44 @@ export interface Beside {
   readonly fidelity: Fidelity | NotMeasured;
   /** By part. */
   readonly seconds: Readonly<Record<string, number>>;
-}
-
-export interface BesideRequest {
-  /** Contents of the config.json. */
-  readonly config: unknown;
-  /** Folder with weights; null: those of `seed` are made. */
-  readonly checkpoint: string | null;
-  readonly seed: bigint;
-  readonly context: number;
-  readonly tokensPerStep: number;
-  /** A launch of ours from an empty cache, teacher-forced there. */
-  readonly run: NotMeasured | {
-    readonly prompt: readonly number[];
-    readonly tokens: readonly number[];
-    readonly logits: readonly Float32Array[];
-  };
-}
-
-export interface BesideProcess {
-  /** Runs what was asked for on the same weights. Never throws: what fails says why. */
-  measure(request: BesideRequest): Promise<Beside>;
-  /** Ends it, whatever it does. */
-  close(): void;
-}
-
-interface Wanted {
-  readonly wantsTorch: boolean;
-  readonly wantsFidelity: boolean;
+  /** It was ended for want of time: what is missing may be had with more. */
+  readonly late: boolean;
 }
 
 type Answer = Readonly<Record<string, unknown>>;
 
-const unasked = notMeasured("not asked for: add --baseline torch");
-const noCounterpart = notMeasured("only steps of one token have a counterpart");
-
-/** Starts Python, which imports what it needs, and touches the GPU only when asked to measure. */
-export function besideOf(
-  { wantsTorch, wantsFidelity }: Wanted,
+/**
+ * Asks the script, which prints each part of the answer as soon as it is known. Never throws: what is
+ * missing says why.
+ */
+export async function askBeside(
+  request: object,
+  { command, folder }: Python,
   env: Environment,
-  folder = scripts,
-): BesideProcess {
-  const spawned = wantsTorch || wantsFidelity
-    ? findPython(env, folder).then((python) => (isMeasured(python) ? start(python, env) : python))
-    : Promise.resolve(unasked);
-  return {
-    async measure({ config, checkpoint, seed, context, tokensPerStep, run: ours }) {
-      const child = await spawned;
-      if (!isMeasured(child)) return { torch: child, fidelity: child, seconds: {} };
-      const times = wantsTorch && tokensPerStep === 1;
-      const noTorch = wantsTorch ? noCounterpart : unasked;
-      const held = wantsFidelity && isMeasured(ours) ? await writeRun(child.scratch, ours) : null;
-      const without = isMeasured(ours) ? unasked : ours;
-      if (!times && held === null) return { torch: noTorch, fidelity: without, seconds: {} };
-      const { scratch } = child;
-      const line = { config, checkpoint, seed: `${seed}`, context, torch: times, run: held, scratch };
-      const answer = await child.ask(JSON.stringify(line));
-      return {
-        torch: times ? torchFrom(answer) : noTorch,
-        fidelity: held === null ? without : fidelityFrom(answer),
-        seconds: secondsFrom(answer),
-      };
-    },
-    close: () => void spawned.then((child) => (isMeasured(child) ? child.close() : undefined)),
-  };
-}
-
-function start(python: Python, env: Environment) {
-  const scratch = mkdtempSync(join(existsSync("/dev/shm") ? "/dev/shm" : tmpdir(), "mpk-bench-"));
-  const child = spawn(python.command, [join(python.folder, "beside.py")], { env: { ...env } });
+  mostSeconds: number,
+): Promise<Beside> {
+  // Several run at once, each with compilers of its own.
+  const own = { TORCHINDUCTOR_COMPILE_THREADS: "4", ...env };
+  const child = spawn(command, [join(folder, "beside.py")], { env: own });
   const [out, err]: [string[], string[]] = [[], []];
   child.stdout.on("data", (text) => void out.push(String(text)));
   child.stderr.on("data", (text) => void err.push(String(text)));
   // It may be gone when it is written to: its exit tells why.
   child.stdin.on("error", () => undefined);
-  const ended = new Promise<Answer>((resolve) => {
-    child.on("error", (error) => resolve(notMeasured(messageOf(error)) as unknown as Answer));
+  child.stdin.end(`${JSON.stringify(request)}\n`);
+  let late = false;
+  const timer = setTimeout(() => {
+    late = true;
+    child.kill("SIGKILL");
+  }, mostSeconds * 1000);
+  const answer = await new Promise<Answer>((resolve) => {
+    child.on("error", (error) => resolve({ failed: messageOf(error) }));
     child.on("close", (code, signal) => resolve(
       answerFrom(out.join(""), signal === null ? lastLine(err.join("")) : `ended by ${signal}`, code)));
   });
-  return {
-    scratch,
-    ask(line: string): Promise<Answer> {
-      const timer = setTimeout(() => child.kill("SIGKILL"), longestMillis);
-      child.stdin.end(`${line}\n`);
-      return ended.finally(() => clearTimeout(timer));
-    },
-    close() {
-      child.kill("SIGKILL");
-      rmSync(scratch, { recursive: true, force: true });
-    },
-  };
+  clearTimeout(timer);
+  const [torch, fidelity] = [torchFrom(answer), fidelityFrom(answer)];
+  return { torch, fidelity, seconds: secondsFrom(answer), late };
 }
 
 /** All that the script told, each line an object with parts of the answer; what is missing says why. */
@@ -193,14 +136,4 @@ function secondsFrom({ seconds }: Answer): Record<string, number> {
   if (!isRecord(seconds)) return {};
   return Object.fromEntries(Object.entries(seconds).flatMap(([part, value]) =>
     typeof value === "number" ? [[`torch ${part}`, value]] : []));
-}
-
-async function writeRun(
-  folder: string,
-  { prompt, tokens, logits }: Extract<BesideRequest["run"], { tokens: unknown }>,
-): Promise<object> {
-  const path = join(folder, "logits.f32");
-  await writeFile(path, Buffer.concat(
-    logits.map((row) => Buffer.from(row.buffer, row.byteOffset, row.byteLength))));
-  return { prompt, tokens, logits: path };
 }

@@ -56,6 +56,8 @@ export interface BenchResult {
   /** As asked for: see `settingText`. */
   readonly setting?: string;
   readonly origin?: Origin;
+  /** What is beside it is not measured yet. */
+  readonly pending?: true;
   /** As people write it. */
   readonly model: string;
   /** Tokens before the first measured one. */

@@ -59,7 +59,7 @@ test("a profile's marks come in order and its accounts add up", async () => {
 
 test("a benchmark from config.json to its result", async () => {
   const setting = settingOf({ model: config, context: 16, tokens: 40, reruns: 3, longTokens: 120 });
-  const result = await benchOne(setting, { env: process.env });
+  const { result } = await benchOne(setting, { env: process.env });
   expect(result).toMatchObject({ reruns: 3, rerunsEqual: 3, ms: { count: 117 }, long: { tokens: 119 } });
   expect(result.ms.p50).toBeGreaterThan(result.floorMs);
   expect(result.probeBytesPerSecond).toBeGreaterThan(1e10);

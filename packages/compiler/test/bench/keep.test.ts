@@ -75,6 +75,16 @@ describe("a queue of settings", () => {
     }), { numRuns: 30 });
   });
 
+  test("a result that waits for what is beside it is measured again", async () => {
+    const { file } = await queue([], 6);
+    const results = file.results.map((one, i) => (i === 2 ? { ...one, pending: true as const } : one));
+    const waiting = { ...file, results };
+    const again = await queue([], 6, waiting);
+    expect(again.measured).toEqual(["model 2"]);
+    expect(again.file.results).toHaveLength(6);
+    expect(again.file.results[2]).not.toHaveProperty("pending");
+  });
+
   test("a fault of ours is no failure of a setting: it ends the queue", async () => {
     const request = {
       settings, file: empty, origin, keep: () => undefined, stopped: () => null,
