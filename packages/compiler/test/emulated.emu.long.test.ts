@@ -73,17 +73,6 @@ describe.each(["sm_90a", "sm_80"])("flags in the data on %s", (target) => {
   }, 5 * minutes);
 });
 
-test.each(["kPollProbeFirst", "kPollNarrow"])("flags in the data, polled with %s", async (how) => {
-  const edit = (source: string): string => {
-    expect(source).toContain(`${how} = false`);
-    return source.replace(`${how} = false`, `${how} = true`);
-  };
-  const program = passed(layered(3));
-  for (const scheduleSeed of [0, 1, 2]) {
-    await expectSame({ program, scheduleSeed, planOptions: { protocol: "flag" }, edit });
-  }
-}, 5 * minutes);
-
 test("the shipped checkpoint on every SM of an H200", async () => {
   await using model = await open(kjv, { device: "emulated", sms: 132 });
   const [golden] = kjvGoldens;

@@ -119,7 +119,9 @@ function checkTables(plan: Plan, vocab: number): void {
   }
 }
 
-function constants(plan: Plan, rounds: number, vocab: number, event: number, profile: boolean) {
+function constants(
+  plan: Plan, vocab: number, event: number, longest: number, profile: boolean,
+) {
   const { ring, program } = plan;
   const work = ring.activationBytes + 2 * ring.partialBytes;
   return [
@@ -141,7 +143,7 @@ function constants(plan: Plan, rounds: number, vocab: number, event: number, pro
     { name: "kPageTokens", value: plan.pageTokens },
     { name: "kEventStride", value: eventStride },
     { name: "kStepEvent", value: event },
-    { name: "kInstructionRounds", value: rounds },
+    { name: "kInstructionWords", value: longest },
     ...capitalized("kWord", Word),
     ...capitalized("kControl", ControlWord),
     ...capitalized("kStatus", Status),
@@ -184,13 +186,11 @@ function tables(plan: Plan, bodies: Bodies, memory: MemoryLayout) {
   let longest = 0;
   for (let sm = 0; sm < plan.machine.sms; sm++) {
     const list = encodeSm(plan, sm, bodies.bodyOf, operands);
-    longest = list.reduce((most, { length }) => Math.max(most, length), longest);
-    for (const run of roll(list)) {
-      pushRun(run, runs, words, deltas);
-    }
+    for (const { length } of list) longest = Math.max(longest, length);
+    for (const run of roll(list)) pushRun(run, runs, words, deltas);
     runStart.push(runs.length / 3);
   }
-  return { runStart, runs, words, deltas, rounds: Math.max(1, Math.ceil(longest / 32)) };
+  return { runStart, runs, words, deltas, longest };
 }
 
 function pushRun(run: Run, runs: number[], words: number[], deltas: number[]): void {
@@ -253,7 +253,7 @@ export function emit(
   checkTables(plan, vocab);
   const memory = layoutMemory(plan);
   const bodies = renderBodies(plan, table, bodyTable, vocab);
-  const { runStart, runs, words, deltas, rounds } = tables(plan, bodies, memory);
+  const { runStart, runs, words, deltas, longest } = tables(plan, bodies, memory);
   const { profile = false } = options;
   const usesSplit = bodies.bodies.some(({ run }) => /^attention_(part|merge)$/.test(run));
   const parts = { profile, flags: plan.flags.value.length > 0, past: usesSplit };
@@ -268,7 +268,7 @@ export function emit(
     profile: profile ? deviceText("profile.cuh").trim() : "",
     flagged: parts.flags,
     params: paramsAsC(profile),
-    constants: constants(plan, rounds, vocab, event, profile),
+    constants: constants(plan, vocab, event, longest, profile),
     streamBase: initializer(memory.streamBase),
     tileChunks: initializer(bodies.bodies.map((b) => b.tileChunks)),
     chunkBytes: initializer(bodies.bodies.map((b) => b.chunkBytes)),

@@ -42,12 +42,15 @@ function boundaries(
   known: Known,
 ): readonly (readonly [at: number, part: Part])[] {
   const signal = known.lastSignal(one);
+  const { placed, asked, data, consumed, stored } = one;
+  // Weights that a task has before its inputs: it waits for whichever comes last.
+  const early = data !== null && data <= one.ready ? data : -Infinity;
   const waits = [
     [one.start, "dispatch"],
     ...(signal === null ? [] : [[Math.min(signal, one.ready), "imbalance"] as const]),
+    ...(early > (signal ?? one.start) ? [[early, "ringEmpty"] as const] : []),
     [one.ready, "handOff"],
   ] as const;
-  const { placed, asked, data, consumed, stored } = one;
   if (asked === null || data === null) {
     return [...waits, [one.end, known.attends(one.op) ? "attention" : "compute"]];
   }

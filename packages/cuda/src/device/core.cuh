@@ -16,6 +16,22 @@ struct Stuck {
   u32 kind, instruction, op, event, expected, seen, step;
 };
 
+// A place in an SM's rolled instruction list: each word grows by its delta from one repeat of a run to the
+// next. Its functions are in decode.cuh, behind the tables.
+struct Cursor {
+  const u32* run;
+  u32 runs;
+  u32 first, words, repeats;  // of the run
+  u32 repeat;
+  u32 word;
+
+  MPK_DEVICE void reset(u32 sm);
+  MPK_DEVICE void enter();
+  MPK_DEVICE void next(u32 size);
+  MPK_DEVICE bool done() const { return runs == 0; }
+  MPK_DEVICE u32 at(u32 i) const;  // the word i from here
+};
+
 // What of shared memory is not ring, activations or partial sums.
 struct Shared {
   u64 full[kStages];
@@ -23,11 +39,13 @@ struct Shared {
   //past: u64 opened;  // a phase a step: the producer may read the step
   //past: u64 appended;  // a phase each time that it reads rows of this step
   StepInfo step;
-  u32 instruction[2][32 * kInstructionRounds];
+  u32 instruction[3][kInstructionWords];  // the current one and the next two
+  Cursor cursor;  // of the warp that fetches them
   alignas(16) float reduce[64];  // sampling adds 64-bit sums in it
   float scale[16];
   i32 pages[kSharedPages];  // the first entries of the page table
   Stuck stuck;
+  alignas(16) u32 zeros[4];
   u32 aborted;  // this SM saw a time-out, its own or another's
   u32 leave;    // the launch is over: the producer drains and goes
   //flags: u32 manySteps;   // steps of several tokens so far, the current one among them
@@ -37,16 +55,6 @@ struct Shared {
 
 static_assert(kConsumerWarps >= 2 && kStages % kConsumerWarps == 0, "see find_crossing, Producer");
 static_assert(sizeof(Shared) <= kSharedReserve, "the plan reserves too little shared memory");
-
-// A lane's words of the next instruction, on their way while the current one runs.
-struct Ahead {
-  u32 repeat, words[kInstructionRounds], deltas[kInstructionRounds];
-
-  MPK_DEVICE void store(u32* to, u32 lane) const {
-#pragma unroll
-    for (u32 i = 0; i < kInstructionRounds; i++) to[lane + 32 * i] = words[i] + repeat * deltas[i];
-  }
-};
 
 // Everything a task body needs. One per thread, in registers.
 struct Context {
@@ -63,8 +71,10 @@ struct Context {
   u32 tokens;
   u32 chunk;  // chunks of this SM's stream consumed before the current task
   u32 instruction;  // position in this SM's list, for reports
-  Ahead ahead;      // warp 0's
 };
+
+// The words of instruction `i` of this SM's list.
+MPK_DEVICE u32* instruction_words(const Context& c, u32 i) { return c.shared->instruction[i % 3]; }
 
 MPK_DEVICE u32* control_word(const Params& p, u32 index) {
   return reinterpret_cast<u32*>(p.control) + index;
@@ -80,7 +90,7 @@ MPK_DEVICE u32* event_counter(const Params& p, u32 event) {
 // wait that is earliest in the program is the cause, the others its consequences.
 MPK_DEVICE void give_up(const Context& c, Stuck& stuck, u32 kind, u32 event, u32 expected,
                         u32 seen) {
-  const u32 op = c.shared->instruction[c.instruction & 1u][kWordOp];
+  const u32 op = instruction_words(c, c.instruction)[kWordOp];
   // The producer runs ahead: its waits count only where there is no other.
   const bool consumer = c.warp < kConsumerWarps;
   const u32 rank = consumer ? ~((c.step & 0x7fffu) << 16 | (op & 0xffffu)) : 1u;
@@ -166,11 +176,13 @@ MPK_DEVICE void consumer_barrier() { group_barrier(kConsumerThreads); }
 //flags:   return (event & kManyOnly) && c.tokens == 1;
 //flags: }
 
+//flags: // Whether the task has events to wait for in this step.
+//flags: MPK_DEVICE bool awaits_events(const Context& c, const u32* in) {
+//flags:   return in[kWordWaits] != 0 && !is_idle(c, in[kWordFirstWait]);
+//flags: }
+
 // Waits for the events of the current instruction. All consumer threads call.
 MPK_DEVICE void begin_task(Context& c, const u32* in) {
-  //flags: // The task before ended with a barrier: without events to await there is no need of another.
-  //flags: const bool awaits = in[kWordWaits] != 0 && !is_idle(c, in[kWordFirstWait]);
-  //flags: if (!awaits) return;
   if (c.thread == 0) {
     u32 count = in[kWordWaits];
     for (u32 i = 0; i < count; i++) {
@@ -188,8 +200,6 @@ MPK_DEVICE void begin_task(Context& c, const u32* in) {
 
 // Publishes the task's writes. All consumer threads call.
 MPK_DEVICE void end_task(Context& c, const u32* in) {
-  if (c.warp == 0) c.ahead.store(c.shared->instruction[(c.instruction + 1) & 1u], c.lane);
-  //profile: if (c.instruction > 1) keep_marks(c, kConsumerWarps - 1, c.instruction - 2);
   consumer_barrier();
   if (c.thread == 0 && !is_aborted(c)) {
     const u32* events = in + kWordFirstWait + 2 * in[kWordWaits];
@@ -199,8 +209,14 @@ MPK_DEVICE void end_task(Context& c, const u32* in) {
     }
     //profile: mark(c, kMarkEnd);
   }
-  warp_barrier();  // warp 0 overwrites this instruction in the next one
 }
+//flags: // The same where the next task may begin while warps of this one still hand over words: without a
+//flags: // barrier if there is nothing to signal.
+//flags: MPK_DEVICE void leave_task(Context& c, const u32* in) {
+//flags:   const u32* events = in + kWordFirstWait + 2 * in[kWordWaits];
+//flags:   if (in[kWordSignals] != 0 && !is_idle(c, events[0])) return end_task(c, in);
+//flags:   //profile: if (c.thread == 0 && !is_aborted(c)) mark(c, kMarkEnd);
+//flags: }
 
 // Operand words follow the waits and the signals: inputs, outputs, states.
 MPK_DEVICE const u32* operands(const u32* in) {
@@ -214,6 +230,8 @@ template <class E> MPK_DEVICE const E* in_resident(const Context& c, u32 word) {
 }
 
 MPK_DEVICE float load_resident(const u16* p) { return bf16_to_f32(load_const_u16(p)); }
+MPK_DEVICE float in_shared(const u16* p) { return bf16_to_f32(*p); }
+MPK_DEVICE float in_shared(const float* p) { return *p; }
 MPK_DEVICE float load_resident(const float* p) {
   return bits_to_f32(load_const_u32(reinterpret_cast<const u32*>(p)));
 }

@@ -1,43 +1,49 @@
 // The decode kernel: one block per SM, resident for the whole generation. The last warp is the
 // producer, all others consume. Both walk this SM's instruction list once per step.
 
-// The list is stored rolled: `runs` of (first word, words, repeats), each word growing by its
-// delta from one repeat to the next. A Cursor unrolls it.
-struct Cursor {
-  const u32* run;
-  u32 runs;
-  u32 first, words, repeats;  // of the run
-  u32 repeat;
-  u32 word;
+// The list of an SM is stored rolled: `runs` of (first word, words, repeats); see Cursor.
+MPK_DEVICE void Cursor::reset(u32 sm) {
+  const u32 lo = load_const_u32(kRunStart + sm);
+  run = kRuns + lo * 3;
+  runs = load_const_u32(kRunStart + sm + 1) - lo;
+  enter();
+}
+MPK_DEVICE void Cursor::enter() {
+  repeat = word = 0;
+  if (done()) return;
+  first = load_const_u32(run);
+  words = load_const_u32(run + 1);
+  repeats = load_const_u32(run + 2);
+}
+MPK_DEVICE u32 Cursor::at(u32 i) const {
+  const u32 index = first + word + i;
+  return load_const_u32(kWords + index) + repeat * load_const_u32(kDeltas + index);
+}
+MPK_DEVICE void Cursor::next(u32 size) {
+  word += size;
+  if (word < words) return;
+  word = 0;
+  if (++repeat < repeats) return;
+  run += 3;
+  runs--;
+  enter();
+}
 
-  MPK_DEVICE void reset(u32 sm) {
-    u32 lo = kRunStart[sm];
-    run = kRuns + lo * 3;
-    runs = kRunStart[sm + 1] - lo;
-    repeat = 0;
-    word = 0;
-    begin();
-  }
-  MPK_DEVICE void begin() {
-    if (runs == 0) return;
-    first = run[0];
-    words = run[1];
-    repeats = run[2];
-  }
-  MPK_DEVICE bool done() const { return runs == 0; }
-  MPK_DEVICE u32 at(u32 i) const {
-    u32 index = first + word + i;
-    return load_const_u32(kWords + index) + repeat * load_const_u32(kDeltas + index);
-  }
-  MPK_DEVICE void next(u32 size) {
-    word += size;
-    if (word < words) return;
-    word = 0;
-    if (++repeat < repeats) return;
-    repeat = 0;
-    run += 3;
-    runs--;
-    begin();
+// What an instruction has the producer copy.
+struct Share {
+  u32 size;  // words of the instruction; 0: there is none
+  u32 op;
+  u32 bytes;  // of a chunk
+  u32 chunks;
+
+  MPK_DEVICE void read(const Cursor& cursor) {
+    size = 0;
+    if (cursor.done()) return;
+    const u32 body = cursor.at(kWordBody), tiles = cursor.at(kWordTileHi) - cursor.at(kWordTileLo);
+    size = cursor.at(kWordSize);
+    op = cursor.at(kWordOp);
+    bytes = kBodyChunkBytes[body];
+    chunks = tiles * kBodyTileChunks[body];
   }
 };
 
@@ -46,15 +52,19 @@ MPK_DEVICE void produce(Context& c) {
   while (!producer.leaving) {
     const u8* src = c.params->stream + kStreamBase[c.sm];
     Cursor cursor;
-    for (cursor.reset(c.sm); !cursor.done() && !producer.leaving; cursor.next(cursor.at(kWordSize))) {
-      const u32 body = cursor.at(kWordBody), bytes = kBodyChunkBytes[body];
-      const u32 count = (cursor.at(kWordTileHi) - cursor.at(kWordTileLo)) * kBodyTileChunks[body];
-      //past: produce_past(c, producer, cursor);
-      for (u32 i = 0; i < count && !producer.leaving; i++, src += bytes) {
-        producer.copy(c, src, bytes);
+    cursor.reset(c.sm);
+    Share share, next;
+    share.read(cursor);
+    for (; share.size != 0 && !producer.leaving; share = next) {
+      //past: const Cursor at = cursor;
+      cursor.next(share.size);
+      next.read(cursor);  // no copy waits for words
+      //past: produce_past(c, producer, at);
+      for (u32 i = 0; i < share.chunks && !producer.leaving; i++, src += share.bytes) {
+        producer.copy(c, src, share.bytes);
       }
       // Whoever gave up with rank 1 is this producer, which alone knows what it was copying for.
-      if (producer.leaving && c.shared->stuck.rank == 1u) c.shared->stuck.op = cursor.at(kWordOp);
+      if (producer.leaving && c.shared->stuck.rank == 1u) c.shared->stuck.op = share.op;
       c.instruction++;
     }
     if (producer.chunk == 0) break;  // this SM streams nothing
@@ -104,44 +114,66 @@ MPK_DEVICE bool open_step(Context& c) {
   return s.step.stop == 0;
 }
 
-// Warp 0 keeps one instruction ahead, so that no task waits for its own words. How many it has is not
-// known yet: what follows comes along.
-MPK_DEVICE void fetch(Context& c, const Cursor& cursor) {
-  c.ahead = Ahead{};
-  if (c.warp != 0 || cursor.done()) return;
-  c.ahead.repeat = cursor.repeat;
+// The last consumer warp fetches instructions two ahead: it asks for the words before a task and hands
+// them over after it, so that nobody waits for them. An instruction without words ends the list.
+struct Fetch {
+  static constexpr u32 kTurns = (kInstructionWords + 31) / 32;
+  u32 repeat, words[kTurns], deltas[kTurns];
+
+  MPK_DEVICE void ask(const Context& c) {
+    const Cursor cursor = c.shared->cursor;
+    repeat = cursor.repeat;
 #pragma unroll
-  for (u32 i = 0; i < kInstructionRounds; i++) {
-    u32 at = cursor.first + cursor.word + 32 * i + c.lane;
-    if (at >= sizeof(kWords) / 4) at = 0;
-    c.ahead.words[i] = load_const_early(kWords + at);
-    c.ahead.deltas[i] = load_const_early(kDeltas + at);
+    for (u32 i = 0; i < kTurns; i++) {
+      const u32 at = cursor.word + c.lane + 32 * i;
+      words[i] = deltas[i] = 0;
+      if (cursor.done() || at >= cursor.words) continue;
+      words[i] = load_const_early(kWords + cursor.first + at);
+      deltas[i] = load_const_early(kDeltas + cursor.first + at);
+    }
   }
-}
+  MPK_DEVICE void take(Context& c, u32 instruction) {
+    u32* to = instruction_words(c, instruction);
+#pragma unroll
+    for (u32 i = 0; i < kTurns; i++) {
+      if (c.lane + 32 * i < kInstructionWords) to[c.lane + 32 * i] = words[i] + repeat * deltas[i];
+    }
+    warp_barrier();
+    if (c.lane == 0 && !c.shared->cursor.done()) c.shared->cursor.next(to[kWordSize]);
+    warp_barrier();
+  }
+};
 
 MPK_DEVICE void consume(Context& c) {
+  const bool fetches = c.warp == kConsumerWarps - 1;
+  Fetch fetch;
   c.chunk = 0;
   for (c.step = 0;; c.step++) {
-    Cursor cursor;
-    cursor.reset(c.sm);
+    if (fetches) {
+      if (c.lane == 0) c.shared->cursor.reset(c.sm);
+      warp_barrier();
+      for (u32 i = 0; i < 2; i++) {
+        fetch.ask(c);
+        fetch.take(c, i);
+      }
+    }
     c.instruction = 0;
-    fetch(c, cursor);
-    if (c.warp == 0) c.ahead.store(c.shared->instruction[0], c.lane);
     //profile: if (c.thread == 0) mark_step(c, kStepMarkArrived, kStepMarkArrivedNanos);
     if (!open_step(c)) return;
     //profile: if (c.thread == 0) mark_step(c, kStepMarkOpened, 0);
-    while (!cursor.done()) {
-      const u32* in = c.shared->instruction[c.instruction & 1u];
-      cursor.next(in[kWordSize]);
-      fetch(c, cursor);
+    for (;; c.instruction++) {
+      const u32* in = instruction_words(c, c.instruction);
+      if (in[kWordSize] == 0) break;
+      if (fetches) fetch.ask(c);
       //profile: if (c.thread == 0) mark(c, kMarkStart);
       run_body(c, in);
-      c.instruction++;
+      if (fetches) fetch.take(c, c.instruction + 2);
+      //profile: if (c.instruction > 0) keep_marks(c, kConsumerWarps - 1, c.instruction - 1);
     }
-    //profile: if (c.instruction > 1) keep_marks(c, 0, c.instruction - 2);
-    //profile: if (c.instruction > 0) keep_marks(c, 0, c.instruction - 1);
     //profile: if (c.thread == 0) mark_step(c, kStepMarkDone, kStepMarkDoneNanos);
     c.chunk = start_over(c.chunk);
+    consumer_barrier();  // nobody looks at this step's instructions, or its copies, any more
+    //profile: if (c.instruction > 0) keep_marks(c, kConsumerWarps - 1, c.instruction - 1);
   }
 }
 
@@ -165,6 +197,7 @@ MPK_KERNEL void __launch_bounds__(kThreads, 1) mpk_decode(const __grid_constant_
     //past: mbarrier_init(&c.shared->opened, 1);
     //past: mbarrier_init(&c.shared->appended, 1);
     mbarrier_init_fence();
+    for (u32 i = 0; i < 4; i++) c.shared->zeros[i] = 0;
     c.shared->aborted = 0;
     c.shared->stuck.rank = 0;
     c.shared->leave = 0;

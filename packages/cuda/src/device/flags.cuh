@@ -9,11 +9,6 @@
 constexpr u32 kAbsent = 0xffffffffu;
 constexpr u32 kOtherNan = 0x7fffffffu;  // written for a NaN that looks absent
 
-// How to poll. Probe first: one vector, and the others once that is there. Narrow: of several that are
-// missing only the first is looked at again, until it is there.
-constexpr bool kPollProbeFirst = false;
-constexpr bool kPollNarrow = false;
-constexpr u32 kPollBackoffNanos = 0;  // between two looks
 constexpr u32 kPollPatience = 64;  // looks between two looks at the clock
 
 // A flagged operand's row in the copy of this step; `word` counts 16 bytes.
@@ -32,7 +27,7 @@ MPK_DEVICE void store_word(const Context& c, u32* to, u32 value) {
 
 // True: give up. `spins` counts looks from 1; `input` says whose words are missing.
 MPK_DEVICE bool polled_too_long(const Context& c, u64& since, u32 spins, u32 input) {
-  poll_pause<kPollBackoffNanos>();
+  poll_pause();
   if (spins % kPollPatience != 0) return false;
   return waited_too_long(c, since, kReportFlag, input, 1, 0);
 }
@@ -75,35 +70,30 @@ MPK_DEVICE bool is_there(Vec4 v) {
   return v.x != kAbsent && v.y != kAbsent && v.z != kAbsent && v.w != kAbsent;
 }
 
-// Vectors first, first + kConsumerThreads, ... below `limit` of a row, zeros for those beyond.
+// Looks once at the vectors first, first + kConsumerThreads, ... below `limit` of a row; zeros are those
+// beyond. All looks are on their way at once.
 template <u32 kCount>
-MPK_DEVICE void poll_vectors(const Context& c, const Vec4* row, u32 first, u32 limit, u32 input,
-                             Vec4 (&v)[kCount]) {
-  u64 since = 0;
-  if (kPollProbeFirst && first < limit) {
-    for (u32 spins = 1; !is_there(load_relaxed_vec4_gpu(row + first)); spins++) {
-      if (polled_too_long(c, since, spins, input)) break;
-    }
-  }
+MPK_DEVICE void look_at_vectors(const Vec4* row, u32 first, u32 limit, Vec4 (&v)[kCount]) {
 #pragma unroll
   for (u32 i = 0; i < kCount; i++) {
     v[i] = Vec4{0, 0, 0, 0};
     const u32 at = first + i * kConsumerThreads;
     if (at < limit) v[i] = load_relaxed_vec4_gpu(row + at);
   }
-  u32 before = kCount + 1;  // missing at the look before
+}
+// Looks again at those that were missing, until none is.
+template <u32 kCount>
+MPK_DEVICE void await_vectors(const Context& c, const Vec4* row, u32 first, u32 input,
+                              Vec4 (&v)[kCount]) {
+  u64 since = 0;
   for (u32 spins = 1;; spins++) {
     u32 missing = 0;
 #pragma unroll
     for (u32 i = 0; i < kCount; i++) missing += is_there(v[i]) ? 0 : 1;
     if (missing == 0 || polled_too_long(c, since, spins, input)) return;
-    u32 looks = kPollNarrow && missing == before ? 1 : kCount;
-    before = missing;
 #pragma unroll
     for (u32 i = 0; i < kCount; i++) {
-      if (is_there(v[i]) || looks == 0) continue;
-      looks--;
-      v[i] = load_relaxed_vec4_gpu(row + first + i * kConsumerThreads);
+      if (!is_there(v[i])) v[i] = load_relaxed_vec4_gpu(row + first + i * kConsumerThreads);
     }
   }
 }

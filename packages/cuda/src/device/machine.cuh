@@ -145,10 +145,8 @@ MPK_DEVICE Vec4 load_relaxed_vec4_gpu(const void* p) {
                : "l"(p));
   return v;
 }
-// Between two looks at words that have not come.
-template <u32 kNanos> MPK_DEVICE void poll_pause() {
-  if (kNanos > 0) asm volatile("nanosleep.u32 %0;" ::"r"(kNanos));
-}
+// Between two looks at words that have not come: sleeping gained nothing.
+MPK_DEVICE void poll_pause() {}
 MPK_DEVICE void add_release_gpu(u32* p, u32 v) {
   asm volatile("red.release.gpu.global.add.u32 [%0], %1;" ::"l"(p), "r"(v) : "memory");
 }
@@ -285,6 +283,15 @@ MPK_DEVICE void copy_past_to_stage(u8* dst, const u8* src, u32 bytes, u64* bar, 
                : "memory");
 #endif
 }
+
+// This thread's own copies of 8 or 16 bytes that nobody writes during the launch; it sees them once it
+// has waited for all of them.
+template <u32 kBytes> MPK_DEVICE void copy_async(void* to, const void* from) {
+  asm volatile("cp.async.ca.shared.global [%0], [%1], %2;" ::"r"(shared_address(to)), "l"(from),
+               "n"(kBytes)
+               : "memory");
+}
+MPK_DEVICE void await_async_copies() { asm volatile("cp.async.wait_all;" ::: "memory"); }
 
 // ---- arithmetic ----------------------------------------------------------------------------
 MPK_DEVICE float bits_to_f32(u32 v) { return __uint_as_float(v); }

@@ -18,7 +18,7 @@ template <class C> MPK_DEVICE void mark_behind(const C& c, u32 which, u32 at) {
 }
 // Thread 0's: what tile `tile` of the task depends on is there; that of its first tile counts.
 template <class C> MPK_DEVICE void mark_ready(const C& c, u32 tile) {
-  const u32 first = c.shared->instruction[c.instruction & 1u][kWordTileLo];
+  const u32 first = instruction_words(c, c.instruction)[kWordTileLo];
   if (c.thread == 0 && tile == first) mark(c, kMarkReady);
 }
 

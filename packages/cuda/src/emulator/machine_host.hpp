@@ -95,7 +95,7 @@ inline Vec4 load_relaxed_vec4_gpu(const void* p) {
   v.w = load_relaxed_gpu(word + 3);
   return v;
 }
-template <u32> inline void poll_pause() { emulator::poll_pause(); }
+using emulator::poll_pause;
 inline void add_release_gpu(u32* p, u32 v) {
   emulator::add_strong(p, v, emulator::kRelease, emulator::kGpu);
 }
@@ -150,6 +150,14 @@ inline void copy_past_to_stage(u8* dst, const u8* src, u32 bytes, u64* bar, u32 
   for (u32 at = lane * 16; at < bytes; at += 512) emulator::copy_async(dst + at, src + at);
   emulator::mbarrier_arrive_after_copies(bar);
 }
+
+// A thread sees its own copies at the latest when it waits for them; here it does at once.
+template <u32 kBytes> inline void copy_async(void* to, const void* from) {
+  for (u32 i = 0; i < kBytes / 4; i++) {
+    static_cast<u32*>(to)[i] = load_const_u32(static_cast<const u32*>(from) + i);
+  }
+}
+inline void await_async_copies() {}
 
 // ---- arithmetic ----------------------------------------------------------------------------
 inline float bits_to_f32(u32 v) {
