@@ -19,7 +19,7 @@ import {
 import { layoutMemory, type MemoryLayout } from "./memory.ts";
 import { columnsOf, locate } from "./operands.ts";
 import { profileConstants, profileLayout } from "./profile.ts";
-import { findTarget, type Target } from "./targets.ts";
+import { findTarget, type Target, type Warps, warpsOf } from "./targets.ts";
 import { render } from "./templates.ts";
 
 export interface EmitOptions {
@@ -120,7 +120,7 @@ function checkTables(plan: Plan, vocab: number): void {
 }
 
 function constants(
-  plan: Plan, vocab: number, event: number, longest: number, profile: boolean,
+  plan: Plan, vocab: number, event: number, longest: number, profile: boolean, warps: Warps,
 ) {
   const { ring, program } = plan;
   const work = ring.activationBytes + 2 * ring.partialBytes;
@@ -133,7 +133,9 @@ function constants(
     { name: "kMaxInFlight", value: ring.maxInFlight },
     { name: "kConsumerWarps", value: ring.consumerWarps },
     { name: "kConsumerThreads", value: ring.consumerWarps * 32 },
-    { name: "kThreads", value: ring.consumerWarps * 32 + 32 },
+    { name: "kThreads", value: warps.threads },
+    { name: "kConsumerRegisters", value: warps.consumerRegisters },
+    { name: "kProducerRegisters", value: warps.producerRegisters },
     { name: "kActivationBytes", value: ring.activationBytes },
     { name: "kPartialBytes", value: ring.partialBytes },
     { name: "kWorkBytes", value: work },
@@ -225,7 +227,7 @@ function launchOf(plan: Plan, target: Target): Manifest["launch"] {
   }
   return {
     blocks: machine.sms,
-    threads: ring.consumerWarps * 32 + 32,
+    threads: warpsOf(target, ring.consumerWarps).threads,
     sharedBytes,
     packThreads: 256,
   };
@@ -255,6 +257,7 @@ export function emit(
   const bodies = renderBodies(plan, table, bodyTable, vocab);
   const { runStart, runs, words, deltas, longest } = tables(plan, bodies, memory);
   const { profile = false } = options;
+  const warps = warpsOf(target, plan.ring.consumerWarps);
   const usesSplit = bodies.bodies.some(({ run }) => /^attention_(part|merge)$/.test(run));
   const parts = { profile, flags: plan.flags.value.length > 0, past: usesSplit };
   const device = Object.fromEntries(
@@ -268,7 +271,7 @@ export function emit(
     profile: profile ? deviceText("profile.cuh").trim() : "",
     flagged: parts.flags,
     params: paramsAsC(profile),
-    constants: constants(plan, vocab, event, longest, profile),
+    constants: constants(plan, vocab, event, longest, profile, warps),
     streamBase: initializer(memory.streamBase),
     tileChunks: initializer(bodies.bodies.map((b) => b.tileChunks)),
     chunkBytes: initializer(bodies.bodies.map((b) => b.chunkBytes)),

@@ -210,9 +210,11 @@ MPK_KERNEL void __launch_bounds__(kThreads, 1) mpk_decode(const __grid_constant_
   }
   block_barrier();
   if (kRunStart[c.sm] == kRunStart[c.sm + 1]) return;  // no tasks on this SM
-  if (c.warp == kConsumerWarps) {
-    if (c.lane < MPK_PRODUCER_LANES) produce(c);
+  if (c.warp >= kConsumerWarps) {
+    give_registers<kProducerRegisters>();
+    if (c.warp == kConsumerWarps && c.lane < MPK_PRODUCER_LANES) produce(c);
   } else {
+    take_registers<kConsumerRegisters>();
     consume(c);
   }
 }

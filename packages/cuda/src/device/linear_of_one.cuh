@@ -193,7 +193,12 @@ template <class C> struct Fragments {
     for (u32 i = 0; i < C::kBlocksPerChunk * 2; i++) {
       a[i] = *reinterpret_cast<const Vec4*>(from + i * stride);
     }
-    if (is) release_stage(c, chunk);
+    if (!is) return;
+    u32 word = 0;  // of every load
+#pragma unroll
+    for (u32 i = 0; i < C::kBlocksPerChunk * 2; i++) word ^= a[i].x;
+    await_loads(word);
+    release_stage(c, chunk);
   }
   MPK_DEVICE void multiply(const u8* act, bool active, SumsOfOne& sums) const {
 #pragma unroll

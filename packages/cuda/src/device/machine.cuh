@@ -49,6 +49,14 @@ MPK_DEVICE u32 thread_index() { return threadIdx.x; }
 MPK_DEVICE u32 block_index() { return blockIdx.x; }
 MPK_DEVICE u32 block_threads() { return blockDim.x; }
 
+// Four warps in a row call: each thread has at most (at least) this many registers from here on.
+template <u32 kCount> MPK_DEVICE void give_registers() {
+  if constexpr (kCount != 0) asm volatile("setmaxnreg.dec.sync.aligned.u32 %0;" ::"n"(kCount));
+}
+template <u32 kCount> MPK_DEVICE void take_registers() {
+  if constexpr (kCount != 0) asm volatile("setmaxnreg.inc.sync.aligned.u32 %0;" ::"n"(kCount));
+}
+
 // Makes a value opaque to the compiler.
 MPK_DEVICE void forget(u32& v) { asm volatile("" : "+r"(v)); }
 
@@ -231,6 +239,14 @@ MPK_DEVICE bool mbarrier_test(u64* bar, u32 parity) {
 //profile:       : "memory");
 //profile:   return done != 0;
 //profile: }
+
+// Returns when the loads that `word` was made of have arrived. An H200 counts an arrival at a barrier
+// before loads from shared memory that are earlier in the program but have not been served yet: who frees
+// what it has just read must have it first.
+MPK_DEVICE void await_loads(u32 word) {
+  asm volatile("{ .reg .pred p; setp.eq.u32 p, %0, 0x9e3779b9; @p nanosleep.u32 1; }" ::"r"(word)
+               : "memory");
+}
 
 // The whole warp calls: copies `bytes` (a multiple of 512) to shared memory, completing on `bar`.
 MPK_DEVICE void copy_to_stage(u8* dst, const u8* src, u32 bytes, u64* bar, u32 lane) {

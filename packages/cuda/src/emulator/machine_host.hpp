@@ -25,6 +25,8 @@ inline u32 block_index() { return emulator::here.block; }
 inline u32 block_threads() { return emulator::here.threads; }
 inline void forget(u32&) {}
 
+template <u32> inline void give_registers() {}
+template <u32> inline void take_registers() {}
 inline void block_barrier() { emulator::block_barrier(); }
 inline void group_barrier(u32 threads) { emulator::group_barrier(threads); }
 inline void warp_barrier() { emulator::warp_barrier(); }
@@ -130,6 +132,7 @@ inline void fence_async_shared() { fence_async(); }
 inline void mbarrier_arrive(u64* bar) { emulator::mbarrier_arrive(bar); }
 inline bool mbarrier_test(u64* bar, u32 parity) { return emulator::mbarrier_test(bar, parity); }
 inline bool mbarrier_look(u64* bar, u32 parity) { return emulator::mbarrier_test(bar, parity); }
+inline void await_loads(u32) {}
 inline void copy_to_stage(u8* dst, const u8* src, u32 bytes, u64* bar, u32 lane) {
   if (MPK_HOST_BULK) {
     if (lane != 0) return;
