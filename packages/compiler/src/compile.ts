@@ -141,13 +141,32 @@ function lower(
   }
 }
 
+/** Mean bytes of weights that one linear layer streams, bf16. */
+function bytesOfLinear({ ops, values, weights }: Program): number {
+  const isWeight = new Set(weights.map(({ value }) => value));
+  const linears = ops.filter(({ kind }) => kind === "linear");
+  const bytes = linears.flatMap(({ inputs }) => inputs).map((id) => {
+    const shape = values[id]?.type.shape ?? [];
+    return isWeight.has(id) && shape.length === 2 ? 2 * Number(shape[0]) * Number(shape[1]) : 0;
+  });
+  return bytes.reduce((a, b) => a + b, 0) / Math.max(1, linears.length);
+}
+
+/** From here on hand-offs are so rare that reading alone counts: 70B layers have 428 MB, 8B ones 107. */
+const largeLinearBytes = 2 ** 28;
+
 /**
  * What is chosen where the planner's own choice is the more general one. Flags in the data decode every
  * model faster (docs/performance.md); steps of many tokens, and several ranks, hand over by counters.
+ * More chunks in flight read faster and slow hand-offs down.
  */
-function defaultsFor({ limits }: Program, { ranks }: PlanOptions): PlanOptions {
-  const flags = ranks === undefined && limits.maxTokens <= 8;
-  return flags ? { protocol: "flag" } : {};
+function defaultsFor(program: Program, { ranks }: PlanOptions): PlanOptions {
+  const isLarge = bytesOfLinear(program) >= largeLinearBytes;
+  const flags = ranks === undefined && program.limits.maxTokens <= 8;
+  return {
+    ...(flags ? { protocol: "flag" } as const : {}),
+    ...(isLarge ? { maxInFlight: 8 } : {}),
+  };
 }
 
 /**

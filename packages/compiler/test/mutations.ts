@@ -167,11 +167,9 @@ export const mutations: readonly Mutation[] = [
   },
   {
     fault: "the next instruction overwrites the one that runs",
-    replace: [[
-      "c.ahead.store(c.shared->instruction[(c.instruction + 1) & 1u], c.lane);",
-      "c.ahead.store(c.shared->instruction[c.instruction & 1u], c.lane);",
-    ]],
+    replace: [["return c.shared->instruction[i % 3];", "return c.shared->instruction[i % 2];"]],
     says: race,
+    program: "flags",
   },
   {
     fault: "a token's count goes to the host before the token may be read",

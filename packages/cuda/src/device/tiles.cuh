@@ -12,7 +12,7 @@ template <class C> struct OneMap {
   static constexpr u32 kPieces = C::kD / 4 / kKeyVec;
   // Tiles that a warp has in registers before the query is there, and the next ones while it computes.
   static constexpr bool kEarly = !MPK_FEW_KEYS;
-  static constexpr u32 kTiles = kEarly && C::kD <= 64 ? 2 : 1;
+  static constexpr u32 kTiles = kEarly && (C::kD <= 64 || kConsumerRegisters >= 200) ? 2 : 1;
   static constexpr u32 kChains = kEarly ? 4 : 1;  // of products for a score
   static constexpr u32 kTurn = kConsumerWarps * 16;  // keys that a tile of every warp takes in
 };

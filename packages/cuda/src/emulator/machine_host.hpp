@@ -97,7 +97,7 @@ inline Vec4 load_relaxed_vec4_gpu(const void* p) {
   v.w = load_relaxed_gpu(word + 3);
   return v;
 }
-using emulator::poll_pause;
+inline void poll_pause() { emulator::poll_pause(); }
 inline void add_release_gpu(u32* p, u32 v) {
   emulator::add_strong(p, v, emulator::kRelease, emulator::kGpu);
 }
