@@ -1,7 +1,7 @@
 /** @file The ring with more stages and warps, flags in the data on three SMs and over four steps. */
 import { afterAll, describe, expect, it } from "vitest";
 import {
-  compileSpin, flagDefects, flagInput, flagModel, ringInput, ringModel,
+  abortInput, abortModel, compileSpin, flagDefects, flagInput, flagModel, ringInput, ringModel,
 } from "../src/testing/index.ts";
 
 describe("the weight ring", () => {
@@ -33,5 +33,17 @@ describe("flags in the data", () => {
 
   it.each(flagDefects.slice(1))("fail within four steps if %s", (defect) => {
     expect(model.search([flagInput(2, 4, defect)])[0]?.error).not.toBeNull();
+  });
+});
+
+describe("the watchdog", () => {
+  const model = compileSpin(abortModel);
+  afterAll(() => model.dispose());
+
+  it.each([[2, 5], [3, 1]])("lets every SM out, with one report: %d SMs, %d steps", (sms, steps) => {
+    const inputs = [0, 1].map((watched) => abortInput({ sms, steps, watched, defect: "none" }));
+    const verdicts = model.search(inputs);
+    console.log(`${sms} SMs, ${steps} steps: ${verdicts.map(({ states }) => states).join(", ")} states`);
+    expect(verdicts.map(({ error }) => error)).toEqual([null, null]);
   });
 });

@@ -1,9 +1,9 @@
-/** @file The ring and the flags' protocol, searched exhaustively; every planted mistake shows. */
+/** @file The ring, the flags' protocol and the watchdog, searched exhaustively; every mistake shows. */
 import { afterAll, describe, expect, it } from "vitest";
 import {
-  compileSpin, flagDefects, flagInput, flagModel, ringDefects, ringInput, ringModel,
+  abortDefects, abortInput, abortModel, compileSpin, flagDefects, flagInput, flagModel, ringDefects, ringInput, ringModel,
 } from "../src/testing/index.ts";
-import type { RingCase } from "../src/testing/index.ts";
+import type { AbortDefect, RingCase } from "../src/testing/index.ts";
 
 describe("the weight ring", () => {
   const model = compileSpin(ringModel);
@@ -46,5 +46,24 @@ describe("flags in the data", () => {
 
   it.each(flagDefects.slice(1))("fail if %s", (defect) => {
     expect(model.search([flagInput(sms, steps, defect)])[0]?.error).not.toBeNull();
+  });
+});
+
+describe("the watchdog", () => {
+  const model = compileSpin(abortModel);
+  afterAll(() => model.dispose());
+
+  const cases = (steps: number, defect: AbortDefect): readonly string[] =>
+    [0, 1].map((watched) => abortInput({ sms: 2, steps, watched, defect }));
+
+  it("lets every SM out, with one report, whichever waits give up and when", () => {
+    const verdicts = model.search(cases(2, "none"));
+    console.log(`2 SMs, 2 steps: ${verdicts.map(({ states }) => states).join(", ")} states`);
+    expect(verdicts.map(({ error }) => error)).toEqual([null, null]);
+  });
+
+  it.each(abortDefects.slice(1))("fails if %s", (defect) => {
+    const errors = model.search(cases(2, defect)).map(({ error }) => error);
+    expect(errors).not.toEqual([null, null]);
   });
 });

@@ -1,5 +1,6 @@
 /** @file `@mpk/schedule/testing`: random programs, machines, plans and broken plans; the laws. */
 export * from "./agreement.ts";
+export * from "../promela/abortModel.ts";
 export * from "../promela/flagModel.ts";
 export * from "../promela/ringModel.ts";
 export * from "./laws.ts";

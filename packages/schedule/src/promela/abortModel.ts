@@ -1,0 +1,193 @@
+/** @file The Promela text of the watchdog: any wait may give up, and every SM must get out. */
+
+/** Numbers that the model loads. */
+export interface AbortCase {
+  readonly sms: number;
+  /** Steps after which the token choice says stop, where nobody gives up. */
+  readonly steps: number;
+  /** The SM whose ring is looked at; those of others are their own. */
+  readonly watched: number;
+  /** Which mistake is planted. */
+  readonly defect: AbortDefect;
+}
+
+/** In the order of the numbers in the text. */
+export const abortDefects = [
+  "none",
+  "an SM that gave up triggers all the same",
+  "the producer does not look whether to leave",
+  "an SM that gave up goes on to the next step",
+  "an SM that gave up waits for its weights all the same",
+  "an SM that gave up hands a token out",
+  "every SM that gave up writes a report",
+  "the producer does not drain",
+] as const;
+export type AbortDefect = (typeof abortDefects)[number];
+
+/** Bounds of the text's arrays. */
+export const abortLimits = { sms: 4, steps: 8 } as const;
+
+/** Standard input of the compiled model. */
+export const abortInput = ({ sms, steps, watched, defect }: AbortCase): string =>
+  [sms, steps, watched, abortDefects.indexOf(defect)].join(" ");
+
+/**
+ * Each step has two ops on all SMs, which stream a chunk each (one SM's ring is watched), and the token choice on SM 0, which opens
+ * the next step. A watchdog may end any wait at any time, without a reason, and each SM sees that at any
+ * time later: what holds for all of these holds for the waits that never would have ended.
+ *
+ * Searched for: an SM or a producer that does not get out, a copy under way into a block that has ended, a
+ * token that rests on what an SM that gave up has not done, more steps than asked for, and a launch that
+ * gave up without exactly one report.
+ */
+export const abortModel = `
+c_decl {
+  static void mpk_read(short *to) {
+    int i;
+    for (i = 0; i < 4; i++) if (scanf("%hd", to + i) != 1) exit(90);
+  }
+}
+hidden short given[4];
+#define SMS    given[0]
+#define STEPS  given[1]
+#define WATCHED given[2]
+#define DEFECT given[3]
+#define MOST   ${abortLimits.sms}
+#define STAGES 2
+#define CAP    1     /* chunks in flight */
+
+byte count[3];        /* triggers: the two ops, the token choice */
+bit abort;            /* the abort word */
+byte best;            /* the earliest wait that gave up, the largest rank */
+bit written;
+byte reports;
+bit stopped;          /* the next step's descriptor says stop */
+bit rotten;           /* a trigger without its work */
+byte gone;
+bit gaveUp[MOST], leave[MOST];
+byte stuck[MOST];     /* rank of the SM's first wait that gave up */
+byte issued, landed, used;  /* chunks of the watched ring */
+
+/* Earlier waits have larger ranks. */
+#define RANK(step, op) (1 + (STEPS - (step)) * 4 + 3 - (op))
+
+inline giveUp(atStep, atOp) {
+  atomic {
+    gaveUp[me] = 1;
+    if
+    :: stuck[me] == 0 ->
+       stuck[me] = RANK(atStep, atOp);
+       if :: best < stuck[me] -> best = stuck[me] :: else fi
+    :: else
+    fi
+  }
+}
+
+/* A counter: reached, or given up for one's own watchdog or another's. */
+inline await(ev, goal, inStep, inOp) {
+  if
+  :: count[ev] >= (goal)
+  :: atomic { count[ev] < (goal) -> abort = 1 }; giveUp(inStep, inOp)
+  :: count[ev] < (goal) && abort -> giveUp(inStep, inOp)
+  fi
+}
+
+/* A filled stage, released in any case. */
+inline take(inStep, inOp) {
+  if
+  :: me != WATCHED
+  :: me == WATCHED && landed > used -> used++
+  :: me == WATCHED && landed <= used && gaveUp[me] && DEFECT != 4 -> used++
+  :: atomic { me == WATCHED && landed <= used && !gaveUp[me] -> abort = 1 };
+     giveUp(inStep, inOp); used++
+  :: me == WATCHED && landed <= used && abort && !gaveUp[me] -> giveUp(inStep, inOp); used++
+  fi
+}
+
+inline trigger(ev) {
+  atomic {
+    if
+    :: !gaveUp[me] || DEFECT == 1 ->
+       if :: gaveUp[me] -> rotten = 1 :: else fi;
+       count[ev]++
+    :: else
+    fi
+  }
+}
+
+inline report() {
+  if
+  :: stuck[me] == best || DEFECT == 6 ->
+     atomic { if :: !written || DEFECT == 6 -> written = 1; reports++ :: else fi }
+  :: else
+  fi
+}
+
+proctype consumers(byte me) {
+  byte step;
+  bit over;
+  do
+  :: if
+     :: step > 0 ->
+        await(2, step, step, 0);
+        over = stopped;
+        if
+        :: gaveUp[me] && DEFECT != 3 -> report(); over = 1
+        :: else
+        fi
+     :: else
+     fi;
+     if :: over -> leave[me] = 1; break :: else fi;
+     assert(step < STEPS);
+     take(step, 0);
+     trigger(0);
+     await(0, SMS * (step + 1), step, 1);
+     take(step, 1);
+     trigger(1);
+     if
+     :: me == 0 ->
+        await(1, SMS * (step + 1), step, 2);
+        if
+        :: !gaveUp[0] || DEFECT == 5 ->
+           atomic {
+             assert(!gaveUp[0] && !rotten);
+             if :: step + 1 == STEPS -> stopped = 1 :: else fi
+           };
+           trigger(2)
+        :: else
+        fi
+     :: else
+     fi;
+     step++
+  od;
+  gone++
+}
+
+/* It waits for an empty stage, which shows when to leave, or for a copy that is under way. */
+proctype producer() {
+  do
+  :: issued - used < STAGES && issued - landed < CAP -> issued++
+  :: issued - used >= STAGES && leave[WATCHED] && DEFECT != 2 -> break
+  :: (issued - used >= STAGES || issued - landed >= CAP) && gaveUp[WATCHED] -> break
+  od;
+  if :: DEFECT != 7 -> landed == issued :: else fi;
+  assert(landed == issued);
+  gone++
+}
+
+active proctype copies() {
+end:
+  do :: landed < issued -> landed++ od
+}
+
+init {
+  byte i;
+  atomic {
+    c_code { mpk_read(given); };
+    run producer();
+    do :: i < SMS -> run consumers(i); i++ :: else -> break od
+  };
+  gone == SMS + 1;
+  assert(reports == abort)
+}
+`;
