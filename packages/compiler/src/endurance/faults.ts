@@ -94,10 +94,10 @@ export function faultsOf(plan: Plan, manifest: Manifest): readonly Fault[] {
     {
       ...common,
       name: "weights that never come",
-      edit: (s) => changed(s, "        producer.copy(c, src, bytes);\n",
-        `        if (${here} && cursor.at(kWordOp) == ${at.op}u) {\n      ${stall}\n` +
+      edit: (s) => changed(s, "        producer.copy(c, src, share.bytes);\n",
+        `        if (${here} && share.op == ${at.op}u) {\n      ${stall}\n` +
           // They do not come after the alarm either: who waits for them has to say so.
-          "          producer.leaving = true;\n        }\n        producer.copy(c, src, bytes);\n"),
+          "          producer.leaving = true;\n        }\n        producer.copy(c, src, share.bytes);\n"),
       says: hang(step, "chunk \\d+ of its weight stream"),
     },
     {
