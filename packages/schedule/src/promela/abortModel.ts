@@ -32,9 +32,10 @@ export const abortInput = ({ sms, steps, watched, defect }: AbortCase): string =
   [sms, steps, watched, abortDefects.indexOf(defect)].join(" ");
 
 /**
- * Each step has two ops on all SMs, which stream a chunk each (one SM's ring is watched), and the token choice on SM 0, which opens
- * the next step. A watchdog may end any wait at any time, without a reason, and each SM sees that at any
- * time later: what holds for all of these holds for the waits that never would have ended.
+ * Each step has two ops on all SMs, which stream a chunk each (one SM's ring is watched), and the token
+ * choice on SM 0, which opens the next step. A watchdog may end any wait at any time, without a reason, and
+ * each SM sees that at any time later: what holds for all of these holds for the waits that never would
+ * have ended.
  *
  * Searched for: an SM or a producer that does not get out, a copy under way into a block that has ended, a
  * token that rests on what an SM that gave up has not done, more steps than asked for, and a launch that
