@@ -1,16 +1,20 @@
 /**
  * @file How far the simulator is from what an H200 measured.
  *
- *     node --conditions=@mpk/source bench/simulate.ts [--page docs/performance.md]
+ *     node --conditions=@mpk/source bench/simulate.ts [--page docs/performance.md] [--fit SECONDS]
  *
- * Simulates every step of measured.json and prints a table of the errors; `--page` writes it between
- * the page's marks. Steps marked `fitted` are those that the constants were fitted to; the others
- * were held out. `costs`: what the kernel that was measured had otherwise (the attention of before).
+ * Simulates every step of measured.json and prints a table of the errors, and one of ops where a
+ * profile was kept; `--page` writes both between the page's marks. Steps marked `fitted` are those
+ * that the constants were fitted to; the others were held out. `costs`: what the kernel that was
+ * measured had otherwise (the attention of before). `--fit` fits anew, from the constants there are,
+ * and prints them instead.
  */
 import { readFileSync, writeFileSync } from "node:fs";
 import { parseArgs } from "node:util";
-import { gpus, simulateSetting, type Setting } from "@mpk/compiler";
-import { knownShapes } from "@mpk/models";
+import {
+  accountsOf, fitCosts, gpus, planModel, profileOf, simulateSetting, type Observation, type Setting,
+} from "@mpk/compiler";
+import { knownShapes, modelFromConfig } from "@mpk/models";
 
 interface Measured {
   readonly shape: string;
@@ -23,13 +27,63 @@ interface File {
   readonly gpu: string;
   readonly context: number;
   readonly steps: readonly Measured[];
+  /** Mean microseconds of an SM by op, from `mpk profile`. */
+  readonly profiles: readonly {
+    readonly shape: string;
+    readonly context: number;
+    readonly ops: Readonly<Record<string, number>>;
+  }[];
 }
 
-const { values } = parseArgs({ options: { page: { type: "string" } } });
+const { values } = parseArgs({
+  options: { page: { type: "string" }, fit: { type: "string" } },
+});
 const file = JSON.parse(
   readFileSync(new URL("./measured.json", import.meta.url), "utf8"),
 ) as File;
 const shapes = knownShapes();
+if (values.fit !== undefined) {
+  const until = performance.now() + 1000 * Number(values.fit);
+  const observations = await Promise.all(file.steps.filter(({ fitted }) => fitted).map(observed));
+  console.log(fitCosts(observations, gpus.h200.constants, () => performance.now() < until));
+  process.exit(0);
+}
+
+/** A step by two cuts of its model: layers are alike, so a step's length is a line in their number. */
+async function observed({ shape, plan, costs, ms }: Measured): Promise<Observation> {
+  const config = shapes[shape]?.config ?? {};
+  const layers = Number(config["num_hidden_layers"]);
+  const [few, more] = [2, 5];
+  const limits = { maxTokens: 8, maxContext: file.context + 1 };
+  const cut = async (count: number) => (await planModel(
+    modelFromConfig({ ...config, num_hidden_layers: count }, limits),
+    plan === undefined ? {} : { plan },
+  )).plan;
+  const share = (layers - few) / (more - few);
+  return {
+    name: shape, context: file.context, nanos: ms * 1e6, ...(costs === undefined ? {} : { costs }),
+    plans: [{ plan: await cut(few), times: 1 - share }, { plan: await cut(more), times: share }],
+  };
+}
+
+/** Ops of a profiled step, predicted and measured. */
+async function opRows(profile: File["profiles"][number]): Promise<readonly string[]> {
+  const { shape, context, ops } = profile;
+  const { plan, simulation } = await simulateSetting(
+    { model: shape, gpu: gpus.h200, context, plan: {} }, true,
+  );
+  const accounts = accountsOf(
+    plan, profileOf(plan, simulation), plan.machine.readBytesPerSecond,
+  );
+  return Object.entries(ops).map(([name, micros]) => {
+    const predicted = (accounts.byOp.find((row) => row.name === name)?.total.nanos ?? 0) / 1e3;
+    const percent = (predicted / micros - 1) * 100;
+    const error = `${percent > 0 ? "+" : ""}${percent.toFixed(0)} %`;
+    const title = shapes[shape]?.title ?? shape;
+    return `| ${title} | ${name} | ${micros.toFixed(1)} | ${predicted.toFixed(1)} | ${error} |`;
+  });
+}
+
 const rows: string[] = [];
 const errors: { readonly fitted: boolean; readonly percent: number }[] = [];
 for (const { shape, plan = {}, costs = {}, ms, fitted = false } of file.steps) {
@@ -54,6 +108,10 @@ const table = `| shape | plan | measured ms | predicted ms | error | |
 ${rows.join("\n")}
 
 Largest error: ${worst(true)} % where constants were fitted, ${worst(false)} % held out.
+
+| shape | op | measured µs, mean of an SM | predicted µs | error |
+|---|---|---|---|---|
+${(await Promise.all(file.profiles.map(opRows))).flat().join("\n")}
 `;
 console.log(table);
 if (values.page !== undefined) {

@@ -3,6 +3,7 @@ import {
   bounds, explain, gpuNamed, graphGapNanos, graphParts, lossCauses, titleNamed, type ExplainedLoss,
   type Explanation, type GraphPart,
 } from "@mpk/compiler";
+import { readProfileFile } from "@mpk/runtime";
 import type { Command } from "commander";
 import { wholeFrom } from "../arguments.ts";
 import type { Io } from "../io.ts";
@@ -10,7 +11,7 @@ import { tableText } from "../profile-text.ts";
 
 interface Options {
   readonly machine: string;
-  readonly context: number;
+  readonly context?: number;
   readonly profile?: string;
   readonly json?: boolean;
 }
@@ -30,13 +31,16 @@ export function explainCommand(program: Command, io: Io): void {
     .description("say what bounds a model, its largest losses and what would move them")
     .argument("<model>", "checkpoint folder, config.json, model.ts, saved plan, or a shape by name")
     .option("--machine <name>", "a machine by name, or a file that describes one", "h200")
-    .option("--context <tokens>", "tokens in the cache before the step", wholeFrom(1), 128)
+    .option("--context <tokens>", "in the cache (default: the profile's, else 128)", wholeFrom(1))
     .option("--profile <file>", "a profile of this model: losses as measured, not as predicted")
     .option("--json", "print one JSON object")
     .addHelpText("after", examples)
     .action(async (model: string, { machine, context, profile, json }: Options) => {
-      const setting = { model, gpu: gpuNamed(machine), context, plan: {} };
-      const found = await explain(setting, profile ?? null);
+      const file = profile === undefined ? null : { path: profile, ...readProfileFile(profile) };
+      const setting = {
+        model, gpu: gpuNamed(machine), context: context ?? file?.context ?? 128, plan: {},
+      };
+      const found = await explain(setting, file);
       const title = titleNamed(model);
       const { plan: _, gpu, ...rest } = found;
       const { name, source, origin } = gpu;

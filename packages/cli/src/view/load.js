@@ -15,7 +15,8 @@ export const plan = {
   reads: unpackLists(data.reads), writes: unpackLists(data.writes),
 };
 export const slots = plan.op.length;
-export const START = 0, READY = 1, ASKED = 2, DATA = 3, CONSUMED = 4, END = 5, STALLED = 6, MARKS = 7;
+export const START = 0, READY = 1, PLACED = 2, ASKED = 3, DATA = 4, CONSUMED = 5, STORED = 6, END = 7,
+  STALLED = 8, MARKS = 9;
 
 /* Which SM a slot is of. */
 export const slotSm = new Int32Array(slots);

@@ -158,7 +158,7 @@ function drawOver(ink) {
     curvesOf(run).forEach((curve, chart) => {
       const y = top + layout.each + gap + chart * (chartHeight + gap);
       drawChart(pen, curve, state.view, left, y, Math.floor(layout.inner), chartHeight, ink,
-        cssOf(paint.causes[chart === 0 ? 5 : 3]));
+        cssOf(paint.causes[chart === 0 ? 6 : 4]));
     });
     pen.save();
     pen.beginPath();

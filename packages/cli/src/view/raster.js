@@ -23,9 +23,15 @@ export const hex = (text) => packRgb(...[1, 3, 5].map((i) => parseInt(text.slice
 /* By theme: ground, then the causes in their order. Told apart by lightness too, for print. */
 const palettes = {
   light: { ground: hex("#f3f2ee"), idle: hex("#dedcd5"),
-    causes: ["#c9c6bd", "#f2c14e", "#e8743b", "#9b7fc9", "#8fb8de", "#1f6fb4", "#2a9d6e", "#5b5f97"] },
+    causes: [
+      "#c9c6bd", "#f2c14e", "#e8743b", "#c48fc0", "#9b7fc9", "#8fb8de", "#1f6fb4", "#2a9d6e",
+      "#5b5f97", "#8d8fb0",
+    ] },
   dark: { ground: hex("#1b1e23"), idle: hex("#2c3036"),
-    causes: ["#454a52", "#b8860b", "#d9622b", "#8d6fc0", "#32536f", "#4aa3e8", "#37b583", "#8186d5"] },
+    causes: [
+      "#454a52", "#b8860b", "#d9622b", "#a7649f", "#8d6fc0", "#32536f", "#4aa3e8", "#37b583",
+      "#8186d5", "#5a5d85",
+    ] },
 };
 
 /* Colours of everything that a bar can stand for, by what is coloured. */
@@ -42,7 +48,7 @@ export function paints(theme, mode, chosen) {
   data.ops.forEach((_, op) => {
     for (let cause = 0; cause < CAUSES; cause++) {
       // Work in the op's colour, waits as ground with a shade of it.
-      const isWork = cause === 3 || cause >= 5;
+      const isWork = cause === 3 || cause === 4 || cause >= 6;
       const plain = mode === "cause" ? own[cause] : isWork ? base[op] : mix(idle, base[op], 0.25);
       const isDim = chosen !== null && !chosen.has(op);
       words[op * CAUSES + cause] = isDim ? mix(plain, ground, 0.85) : plain;

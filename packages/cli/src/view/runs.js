@@ -1,6 +1,6 @@
 /** @file Runs: the step as predicted and as measured, each slot cut into what the SM did or waited for. */
 import {
-  ASKED, CONSUMED, DATA, END, MARKS, READY, STALLED, START, data, plan, producersOf, signallers,
+  ASKED, CONSUMED, DATA, END, MARKS, PLACED, READY, STALLED, START, STORED, data, plan, producersOf, signallers,
   slotSm, slots, unpack,
 } from "./load.js";
 
@@ -8,11 +8,13 @@ export const causes = [
   ["between", "between two tasks"],
   ["imbalance", "waits for SMs that still work on what it needs"],
   ["handOff", "the last signal is out, not yet seen here"],
-  ["prepare", "inputs and norms, before the first weights"],
+  ["norm", "inputs normed and into shared memory"],
+  ["prepare", "what else comes before the first weights"],
   ["ringEmpty", "waits for weights: not there yet"],
   ["stream", "uses weights as they come"],
   ["work", "attention, and ops without weights"],
-  ["finish", "sums, epilogue, stores and signals"],
+  ["finish", "sums, epilogue and stores after the last weights"],
+  ["signal", "outputs are stored, until the last signal is out"],
 ];
 export const CAUSES = causes.length;
 
@@ -45,9 +47,11 @@ function boundariesOf(marks) {
     const used = Number.isNaN(marks[m + CONSUMED]) ? marks[m + DATA] : marks[m + CONSUMED];
     const stalled = Math.min(marks[m + STALLED], Math.max(0, used - marks[m + DATA]));
     const ready = marks[m + READY];
+    const [end, known] = [marks[m + END], (mark, or) => Number.isNaN(mark) ? or : mark];
     const parts = streams
-      ? [marks[m + ASKED], marks[m + DATA] + stalled, used, used, marks[m + END]]
-      : [ready, ready, ready, marks[m + END], marks[m + END]];
+      ? [known(marks[m + PLACED], ready), marks[m + ASKED], marks[m + DATA] + stalled, used, used,
+        known(marks[m + STORED], end), end]
+      : [ready, ready, ready, ready, end, end, end];
     const all = [marks[m + START], Math.min(signal[slot], ready), ready, ...parts];
     let last = -Infinity;
     all.forEach((nanos, i) => {
@@ -167,8 +171,10 @@ export function runFromFile(name, text) {
         throw new Error(`${name}: is of another model or plan: SM ${sm} runs ${one.kind} ` +
           `${one.scope} as instruction ${one.instruction}, here ${op?.kind} ${op?.scope}`);
       }
-      [one.start, one.ready, one.asked, one.data, one.consumed, one.end].forEach((nanos, i) => {
-        if (nanos !== null) marks[slot * MARKS + i] = nanos - zero;
+      const times = [one.start, one.ready, one.placed, one.asked, one.data, one.consumed, one.stored,
+        one.end];
+      times.forEach((nanos, i) => {
+        if (nanos != null) marks[slot * MARKS + i] = nanos - zero;
       });
       marks[slot * MARKS + STALLED] = one.stalledNanos;
       stop = Math.max(stop, one.end);

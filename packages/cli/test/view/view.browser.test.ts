@@ -25,7 +25,7 @@ const middleOf = (page: Page, slot: number, run = 0) => page.evaluate(([index, r
   const one = runs[row];
   const box = document.querySelector("#over")?.getBoundingClientRect();
   if (one === undefined || box === undefined) throw new Error("no run");
-  const end = one.ends[index * 8 + 7] ?? 0;
+  const end = one.ends[index * 10 + 9] ?? 0;
   return {
     x: box.left + xOf(((one.begins[index] ?? 0) + end) / 2),
     y: box.top + yOf(row, sm) + state.laneHeight / 2,
@@ -47,7 +47,7 @@ describe("one run", () => {
   test("opens from disk without an error and asks for nothing", async () => {
     const { page, errors, requests } = await openPage(browser, pages.one);
     expect(await page.title()).toMatch(/: one step on 6 SMs$/);
-    expect(await page.locator("#legend span").count()).toBe(8);
+    expect(await page.locator("#legend span").count()).toBe(10);
     expect([errors, requests]).toEqual([[], []]);
     await page.close();
   });
@@ -66,8 +66,8 @@ describe("one run", () => {
       for (let sm = 0; sm + 1 < plan.order.length; sm++) {
         for (let slot = plan.order[sm] ?? 0; slot < (plan.order[sm + 1] ?? 0); slot++) {
           let from = run.begins[slot] ?? 0;
-          for (let cause = 0; cause < 8; cause++) {
-            const to = run.ends[slot * 8 + cause] ?? 0;
+          for (let cause = 0; cause < 10; cause++) {
+            const to = run.ends[slot * 10 + cause] ?? 0;
             const [x0, x1] = [xOf(from), xOf(to)];
             from = Math.max(from, to);
             if (x1 - x0 < 3) continue;
@@ -89,11 +89,11 @@ describe("one run", () => {
     const seen = await page.evaluate(() => {
       const { runs, plan } = window.mpkView;
       const run = runs[1];
-      const sums = Array.from({ length: 8 }, () => 0);
+      const sums = Array.from({ length: 10 }, () => 0);
       for (const slot of run === undefined ? [] : plan.op.keys()) {
         let from = run?.begins[slot] ?? 0;
-        for (let cause = 0; cause < 8; cause++) {
-          const to = run?.ends[slot * 8 + cause] ?? 0;
+        for (let cause = 0; cause < 10; cause++) {
+          const to = run?.ends[slot * 10 + cause] ?? 0;
           sums[cause] = (sums[cause] ?? 0) + to - from;
           from = to;
         }
@@ -102,7 +102,7 @@ describe("one run", () => {
     });
     const { accounts: { parts } } = JSON.parse(readFileSync(pages.profile, "utf8"));
     // Between tasks, and what an SM does after its last weights, the accounts count otherwise.
-    for (const [cause, name] of [[3, "prepare"], [4, "ringEmpty"], [5, "stream"], [7, "finish"]] as const) {
+    for (const [cause, name] of [[4, "prepare"], [5, "ringEmpty"], [6, "stream"], [8, "finish"]] as const) {
       expect(seen[cause], name).toBeCloseTo(parts[name].nanos, 0);
     }
     await page.close();
@@ -168,7 +168,7 @@ describe("one run", () => {
       await page.keyboard.press("p");
       const now = await pickedSlot(page);
       if (now === before) break;
-      ends.push(await page.evaluate((one) => window.mpkView.runs[0]?.marks[one * 7 + 5] ?? 0, now ?? 0));
+      ends.push(await page.evaluate((one) => window.mpkView.runs[0]?.marks[one * 9 + 7] ?? 0, now ?? 0));
     }
     expect(ends.length).toBeGreaterThan(2);
     expect(ends).toEqual([...ends].sort((a, b) => b - a));
@@ -187,7 +187,7 @@ describe("one run", () => {
       const [run] = runs;
       const path = state.path ?? [];
       if (run === undefined) return ["no run"];
-      const end = (slot: number): number => run.marks[slot * 7 + 5] ?? 0;
+      const end = (slot: number): number => run.marks[slot * 9 + 7] ?? 0;
       const found: string[] = [];
       const last = path.at(-1) ?? 0;
       if ([...plan.op.keys()].some((slot) => end(slot) > end(last))) found.push("does not end last");

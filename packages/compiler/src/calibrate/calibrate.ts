@@ -84,14 +84,12 @@ export async function calibrate(request: CalibrateRequest): Promise<Calibration>
     found.filter(({ probe }) => (probe.heldOut === true) === isHeldOut)
       .map(({ name, measured: { plan, stepNanos } }) => ({
         name, nanos: stepNanos, context: calibrationContext + calibrationTokens / 2,
-        plan: { ...plan, machine: { ...plan.machine, readBytesPerSecond } },
+        plans: [{ plan: { ...plan, machine: { ...plan.machine, readBytesPerSecond } }, times: 1 }],
       }));
   const [own, others] = [observed(false), observed(true)];
-  const [first] = own;
-  if (first === undefined) throw runtimeError("nothing was measured", "report this fault of mpk");
   const until = request.now() + 1000 * request.fitSeconds;
   const constants = fitCosts(own, gpus.h200.constants, () => request.now() < until);
-  const { machine } = first.plan;
+  const machine = { ...found[0]?.measured.plan.machine ?? gpus.h200.machine, readBytesPerSecond };
   const gpu: Gpu = Object.freeze({
     format: "mpk-machine", version: 1, name: machine.name, source: "measured",
     target: found[0]?.measured.target ?? "",

@@ -5,7 +5,11 @@ import { simulatorOf, type Plan, type SimulationConstants } from "@mpk/schedule"
 /** A step that was measured. */
 export interface Observation {
   readonly name: string;
-  readonly plan: Plan;
+  /**
+   * Plans whose steps, so many times each, make it: one, once; or two of the same model with few of
+   * its layers, which stand for all of them in a fraction of the time.
+   */
+  readonly plans: readonly { readonly plan: Plan; readonly times: number }[];
   readonly context: number;
   readonly nanos: number;
   /** What its kernel had otherwise than all others. */
@@ -34,12 +38,13 @@ const priorWeight = 0.03;
 
 /** What is predicted of an observation under any constants. */
 export function predictor(
-  { name, plan, context, nanos, costs }: Observation,
+  { name, plans, context, nanos, costs }: Observation,
 ): (constants: SimulationConstants) => Predicted {
-  const simulate = simulatorOf(plan, scheduleTable);
+  const parts = plans.map(({ plan, times }) => ({ run: simulatorOf(plan, scheduleTable), times }));
   return (constants) => {
-    const { stepNanos } = simulate({ ...constants, ...costs }, { context });
-    return { name, nanos, predictedNanos: stepNanos };
+    const predictedNanos = parts.reduce((sum, { run, times }) =>
+      sum + times * run({ ...constants, ...costs }, { context }).stepNanos, 0);
+    return { name, nanos, predictedNanos };
   };
 }
 

@@ -1,8 +1,8 @@
 /** @file Why a step takes what it takes: what bounds it, what is lost, what would move that. */
-import { readProfileFile, type ProfileFile } from "@mpk/runtime";
+import type { ProfileFile } from "@mpk/runtime";
 import type { Gpu, Plan, SimulationConstants } from "@mpk/schedule";
 import { accountsOf, type Accounts } from "../profile/index.ts";
-import type { Part } from "../profile/timeline.ts";
+import { partNames, type Part } from "../profile/timeline.ts";
 import { lossesOf, type Loss, type LossCause } from "../simulate/losses.ts";
 import { simulateSetting, type Setting, type SimulatedStep } from "../simulate/model.ts";
 import { parseWhatIf } from "../simulate/whatif.ts";
@@ -61,19 +61,18 @@ const costOf = {
 /** A profile's parts by the simulator's causes. */
 const causeOfPart = {
   gate: "handOff", imbalance: "handOff", handOff: "handOff", tail: "handOff",
-  dispatch: "prologue", prepare: "prologue", attention: "prologue", compute: "prologue",
-  ringEmpty: "products", stream: "products", finish: "products",
-} as const satisfies Partial<Record<Part, LossCause>>;
+  dispatch: "prologue", norm: "prologue", prepare: "prologue", attention: "prologue", compute: "prologue",
+  ringEmpty: "products", stream: "products", finish: "products", signal: "products",
+} as const satisfies Record<Part, LossCause>;
 
 /** Losses as a profile has them: what was not read while rings were full, and what was read slowly. */
 export function measuredLosses({ byOp, slowNanos }: Accounts): readonly Loss[] {
   const found: Loss[] = slowNanos > 0 ? [{ cause: "slow", op: null, nanos: slowNanos }] : [];
   for (const { name, parts } of byOp) {
     const sums = new Map<LossCause, number>();
-    for (const [part, { fullNanos }] of Object.entries(parts)) {
-      const known: Readonly<Record<string, LossCause>> = causeOfPart;
-      const cause = known[part] ?? "products";
-      sums.set(cause, (sums.get(cause) ?? 0) + fullNanos);
+    for (const part of partNames) {
+      const cause = causeOfPart[part];
+      sums.set(cause, (sums.get(cause) ?? 0) + parts[part].fullNanos);
     }
     for (const [cause, nanos] of sums) if (nanos > 0) found.push({ cause, op: name, nanos });
   }
@@ -94,16 +93,15 @@ function knobsFor({ ring, flags }: Plan, context: number): readonly string[] {
   ];
 }
 
-/** `profile`: a file of `mpk profile`; without one, the step is the simulator's. */
+/** `file`: of `mpk profile`, from `path`; without one, the step is the simulator's. */
 export async function explain(
   setting: Setting,
-  profile: string | null = null,
+  file: (ProfileFile & { readonly path: string }) | null = null,
 ): Promise<Explanation> {
   const base = await simulateSetting(setting, true);
   const { plan, simulation } = base;
   const { gpu, context } = setting;
-  const file = profile === null ? null : readProfileFile(profile);
-  if (file !== null) requireSamePlan(plan, file, profile ?? "");
+  if (file !== null) requireSamePlan(plan, file, file.path);
   const tried: (Knob & { readonly step: SimulatedStep })[] = [];
   for (const name of knobsFor(plan, context)) {
     const { title, change } = parseWhatIf(name);

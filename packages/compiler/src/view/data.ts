@@ -9,7 +9,7 @@ import { floats, ints, type Packed } from "./pack.ts";
 
 /** Marks of a slot, in this order; a mark that was not made is NaN. Nanoseconds. */
 export const markNames = [
-  "start", "ready", "asked", "data", "consumed", "end", "stalled",
+  "start", "ready", "placed", "asked", "data", "consumed", "stored", "end", "stalled",
 ] as const satisfies readonly (keyof Profile["steps"][number]["sms"][number]["instructions"][number] |
   "stalled")[];
 
@@ -179,7 +179,9 @@ export function runOf(
   for (const { sm, instructions } of step.sms) {
     for (const one of instructions) {
       const at = ((plan.order.start[sm] ?? 0) + one.instruction) * markNames.length;
-      const times = [one.start, one.ready, one.asked, one.data, one.consumed, one.end];
+      const times = [
+        one.start, one.ready, one.placed, one.asked, one.data, one.consumed, one.stored, one.end,
+      ];
       times.forEach((nanos, i) => {
         if (nanos !== null) marks[at + i] = nanos - from;
       });

@@ -22,7 +22,7 @@ test("costs fitted to some steps predict others", async () => {
     const config = { ...tinyConfig, num_hidden_layers: layers, intermediate_size: width };
     const { plan } = await planModel(modelFromConfig(config), { machine, plan: { protocol } });
     const { stepNanos: nanos } = simulate(plan, scheduleTable, hidden, { context: 9 });
-    return { name: `${layers} ${width} ${protocol}`, plan, context: 9, nanos };
+    return { name: `${layers} ${width} ${protocol}`, plans: [{ plan, times: 1 }], context: 9, nanos };
   };
   const own = [
     await observed(2, 96, "flag"), await observed(2, 96, "counter"), await observed(3, 2048, "flag"),
