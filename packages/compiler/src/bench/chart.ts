@@ -1,5 +1,5 @@
 /** @file Benchmark results as a picture: each time as a multiple of its own floor. Pure. */
-import { isMeasured, type BenchResult } from "./result.ts";
+import { isMeasured, withoutRepeats, type BenchResult } from "./result.ts";
 
 /** Pixels. */
 const layout = {
@@ -22,11 +22,7 @@ function groupsOf(results: readonly BenchResult[]): readonly Group[] {
   // What most rows have in common is not said in each.
   const count = (context: number) => results.filter((one) => one.context === context).length;
   const usual = results.map(({ context }) => context).toSorted((a, b) => count(b) - count(a))[0];
-  // Prompts read in steps of several sizes decode alike after it: one of them is drawn.
-  const nameOf = ({ model, context, tokensPerStep }: BenchResult) =>
-    JSON.stringify([model, context, tokensPerStep]);
-  const drawn = results.filter((one, i) =>
-    one.promptStep === null || results.findIndex((other) => nameOf(other) === nameOf(one)) === i);
+  const drawn = withoutRepeats(results);
   return drawn.map((result) => {
     const { model, context, tokensPerStep, floorMs, ms, torch } = result;
     const at = context === usual ? "" : ` at ${context.toLocaleString("en-US")}`;

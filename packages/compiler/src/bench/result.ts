@@ -117,6 +117,18 @@ export interface BenchFile {
 export const limitOf = (known: number, probed: number | null): number =>
   Math.max(known, probed ?? 0);
 
+/**
+ * Prompts read in steps of several sizes decode alike after it: where results differ in nothing else that
+ * is told of them, the first is taken.
+ */
+export function withoutRepeats(results: readonly BenchResult[]): readonly BenchResult[] {
+  const nameOf = ({ model, context, tokensPerStep, origin }: BenchResult) =>
+    JSON.stringify([model, context, tokensPerStep, origin?.gpu, origin?.commit]);
+  const isRepeat = (one: BenchResult, earlier: BenchResult) =>
+    nameOf(one) === nameOf(earlier) && one.promptStep?.tokens !== earlier.promptStep?.tokens;
+  return results.filter((one, i) => !results.slice(0, i).some((earlier) => isRepeat(one, earlier)));
+}
+
 /** Share of the limit that was reached. */
 export const shareOfLimit = ({ floorMs, ms }: BenchResult): number => floorMs / ms.p50;
 

@@ -1,5 +1,5 @@
 /** @file Benchmark results as text and as a Markdown table. Pure. */
-import { isMeasured, shareOfLimit, type BenchFile, type BenchResult } from "./result.ts";
+import { isMeasured, shareOfLimit, withoutRepeats, type BenchFile, type BenchResult } from "./result.ts";
 
 const ms = (value: number | null): string => (value === null ? "–" : value.toFixed(3));
 const percent = (share: number): string => `${(share * 100).toFixed(0)} %`;
@@ -134,11 +134,14 @@ const prompts: readonly Column[] = [
 /** A prompt so long that its time is told. */
 const longPrompt = 512;
 
-const tables: readonly (readonly [isOf: (result: BenchResult) => boolean, columns: readonly Column[]])[] = [
-  [({ tokensPerStep }) => tokensPerStep === 1, oneToken],
-  [({ long }) => long !== undefined && long !== null, oneLaunch],
-  [({ tokensPerStep }) => tokensPerStep > 1, manyTokens],
-  [(r) => r.tokensPerStep === 1 && r.context > longPrompt && r.promptStep !== null, prompts],
+type Rows = (results: readonly BenchResult[]) => readonly BenchResult[];
+
+const tables: readonly (readonly [rows: Rows, columns: readonly Column[]])[] = [
+  [(all) => withoutRepeats(all).filter(({ tokensPerStep }) => tokensPerStep === 1), oneToken],
+  [(all) => all.filter(({ long }) => long !== undefined && long !== null), oneLaunch],
+  [(all) => all.filter(({ tokensPerStep }) => tokensPerStep > 1), manyTokens],
+  [(all) => all.filter(({ tokensPerStep, context: length, promptStep }) =>
+    tokensPerStep === 1 && length > longPrompt && promptStep !== null), prompts],
 ];
 
 /** Where results are of several GPUs or programs, each says of which it is. */
@@ -156,8 +159,8 @@ function originColumns({ results }: BenchFile): readonly Column[] {
 export function markdownTable(file: BenchFile): string {
   const line = (cells: readonly string[]) => `| ${cells.join(" | ")} |\n`;
   const extra = originColumns(file);
-  return tables.flatMap(([isOf, own]) => {
-    const rows = file.results.filter(isOf);
+  return tables.flatMap(([rowsOf, own]) => {
+    const rows = rowsOf(file.results);
     if (rows.length === 0) return [];
     const columns = [...own, ...extra];
     const head = line(columns.map(([name]) => name)) + `|${"---|".repeat(columns.length)}\n`;

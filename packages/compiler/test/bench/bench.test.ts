@@ -245,6 +245,9 @@ describe("results", () => {
     expect(text).toMatch(/\| 16 \| 0.435 \| \*\*8.000\*\* \| 0.064 \| 0.500 \|/);
     expect(text).toMatch(/\| 2,048 \| 8 \| \*\*1024.000\*\* \| 2,000 \|/);
     expect(text).not.toContain("GPU");
+    const prompt = { ...result, context: 2048 };
+    const twice = markdownTable(fileOf(prompt, { ...prompt, promptStep: { tokens: 32, ms: 9 } }));
+    expect(twice.split("\n").filter((line) => line.startsWith("| Some"))).toHaveLength(3);
   });
 
   test("results of several GPUs or commits say of which they are", () => {
