@@ -136,11 +136,21 @@ function pollsOf(
       writers.set(access.value, list);
     }
   }
+  // Nearly all tasks of an op poll the same rows: one list stands for all of them.
+  const lists = new Map<string, ReturnType<Model["polled"]>>();
+  const listOf = (polled: readonly Access[]): ReturnType<Model["polled"]> => {
+    const key = polled.map(({ value, lo, hi }) => `${value} ${lo} ${hi}`).join();
+    const known = lists.get(key);
+    if (known !== undefined) return known;
+    const found = polled.flatMap(({ value, lo, hi }) =>
+      (writers.get(value) ?? []).flatMap((write) =>
+        write.lo < hi && lo < write.hi ? [{ value, writer: write.slot }] : []));
+    lists.set(key, found);
+    return found;
+  };
   return {
     isFlagged: (value) => flagged.has(value),
-    polled: remember(slots, (slot) => reads(slot).flatMap(({ value, lo, hi }) =>
-      (writers.get(value) ?? []).flatMap((write) =>
-        write.lo < hi && lo < write.hi ? [{ value, writer: write.slot }] : []))),
+    polled: remember(slots, (slot) => listOf(reads(slot).filter(({ value }) => flagged.has(value)))),
   };
 }
 
