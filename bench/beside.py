@@ -70,7 +70,10 @@ def load(request: dict):
     seed = int(request["seed"])
     with torch.no_grad():
         for name, parameter in model.named_parameters():  # tied tensors once, as on disk
-            parameter.copy_(make(torch, name, tuple(parameter.shape), seed, device))
+            # In small pieces: others have the GPU's memory too.
+            parameter.copy_(make(torch, name, tuple(parameter.shape), seed, device, step=1 << 22))
+    if device == "cuda":
+        torch.cuda.empty_cache()
     return model.eval()
 
 

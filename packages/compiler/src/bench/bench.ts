@@ -134,8 +134,9 @@ async function steps(
   return { ...times, eventMs: null, promptStep: null };
 }
 
-/** Launches whose logits are compared to the last bit. */
-const logitLaunches = 5;
+/** Launches whose logits are compared to the last bit with those of one before; fewer of long ones. */
+const logitReruns = 4;
+const longLaunchMillis = 1000;
 
 /**
  * Launches whose every logit is compared, and held to transformers. Steps of many tokens read a prompt
@@ -153,7 +154,8 @@ async function logits(
     ? { ...setting, context: promptTokensOf(tokensPerStep), reads: "each" as const }
     : setting;
   const { prompt, launched, again, equal } = await timed("logits", "logits of every token",
-    () => withLogits(session, { ...asked, promptChunk }, logitLaunches - 1));
+    () => withLogits(session, { ...asked, promptChunk }, (millis) =>
+      (millis > longLaunchMillis ? logitReruns / 2 : logitReruns)));
   const run = { prompt, tokens: launched.tokens, logits: launched.summary.logits };
   return { logitReruns: { launches: again, equal }, run };
 }

@@ -69,24 +69,23 @@ export interface BesideOptions {
 }
 
 /** Bytes on the GPU that are given out; an H200 has 150 GB. */
-const mostBytes = 125e9;
+const mostBytes = 140e9;
 /** Processes at once: each compiles on several processors. */
-const mostAtOnce = 6;
+const mostAtOnce = 8;
 
 /** Weights, a part of them in float32, the rows of a long context, and what a process has anyway. */
 const needOf = ({ result: { weightBytes, context } }: BesideJob): number =>
-  weightBytes * 1.15 + 6e9 + context * 1e6;
+  weightBytes * 1.15 + 4e9 + context * 1e6;
 
 /**
- * Measures all that is pending, largest first, as many at once as memory holds. A lock keeps times alone
- * on the GPU. Never throws: what fails says why in its own result.
+ * Measures all that is pending, in order, as many at once as memory holds. A lock keeps times alone on the
+ * GPU. Never throws: what fails says why in its own result.
  */
 export async function measureBesides(
   jobs: readonly BesideJob[],
   options: BesideOptions,
 ): Promise<void> {
-  const left = jobs.filter(({ result }) => result.pending === true)
-    .toSorted((a, b) => needOf(b) - needOf(a));
+  const left = jobs.filter(({ result }) => result.pending === true);
   if (left.length === 0) return;
   const python = await findPython(options.env, ...(options.folder === undefined ? [] : [options.folder]));
   const running = new Set<Promise<void>>();

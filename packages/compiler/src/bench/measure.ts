@@ -96,13 +96,14 @@ export interface WithLogits {
 export async function withLogits(
   session: Session,
   request: Pick<DecodeRequest, "context" | "tokens" | "reads" | "promptChunk">,
-  again = 0,
+  reruns: (millis: number) => number = () => 0,
 ): Promise<WithLogits> {
   const { first, others } = requestsFor(session, request);
   const asked = { ...others, maxTokens: request.tokens, logits: "all" } as const;
   const launched = await launch(session, asked);
   const rows = launched.summary.logits.map(bytesOf);
   let equal = 0;
+  const again = reruns(launched.summary.millis);
   for (let run = 0; run < again; run++) {
     const { summary: { logits } } = await launch(session, asked);
     const same = logits.length === rows.length &&

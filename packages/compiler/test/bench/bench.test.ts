@@ -138,9 +138,9 @@ describe("measuring", () => {
     const asked = { context: 16, tokens: 8, reads: "each", promptChunk: 8 } as const;
     const nanos = { stepNanos: () => 1e6 };
     const same = fakeGpu({ ...nanos, logit: () => 0.5 });
-    expect(await withLogits(same.session, asked, 4)).toMatchObject({ again: 4, equal: 4 });
+    expect(await withLogits(same.session, asked, () => 4)).toMatchObject({ again: 4, equal: 4 });
     const racing = fakeGpu({ ...nanos, logit: (run) => (run === 2 ? 0.5 + 2 ** -20 : 0.5) });
-    const found = await withLogits(racing.session, asked, 4);
+    const found = await withLogits(racing.session, asked, () => 4);
     expect(found).toMatchObject({ again: 4, equal: 3, prompt: expect.arrayContaining([13]) });
     const text = resultText({ ...result, logitReruns: { launches: 4, equal: found.equal } });
     expect(text).toContain("20 of 20 equal; all logits of 3 of 4 equal to the last bit");
