@@ -11,7 +11,7 @@ export type AttentionChoice = (typeof attentionChoices)[number];
 
 /**
  * The longest context that models get unless asked otherwise. On an H200 whole is faster at 64
- * positions (Qwen3-8B 3.49 ms a token against 3.69, Llama-3.2-1B 0.618 against 0.642), split at 512
+ * positions (Qwen3-8B 3.48 ms a token against 3.62, Llama-3.2-1B 0.618 against 0.633), split at 512
  * (3.67 against 3.71, 0.649 against 0.672) and beyond: a program made for no long context keeps the
  * times of short ones.
  */

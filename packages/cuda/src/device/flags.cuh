@@ -17,12 +17,16 @@ template <class E> MPK_DEVICE E* in_copy(const Context& c, u32 word) {
                               c.shared->copyOffset);
 }
 
+// The same word of the other copy.
+MPK_DEVICE u32* other_copy(const Context& c, u32* word) {
+  const u32 offset = c.shared->copyOffset;
+  return reinterpret_cast<u32*>(reinterpret_cast<u8*>(word) - offset + (kFlagCopyBytes - offset));
+}
+
 // Hands a word over, and clears it in the other copy.
 MPK_DEVICE void store_word(const Context& c, u32* to, u32 value) {
-  const u32 offset = c.shared->copyOffset;
-  u8* other = reinterpret_cast<u8*>(to) - offset + (kFlagCopyBytes - offset);
   store_relaxed_gpu(to, value == kAbsent ? kOtherNan : value);
-  store_relaxed_gpu(reinterpret_cast<u32*>(other), kAbsent);
+  store_relaxed_gpu(other_copy(c, to), kAbsent);
 }
 
 // True: give up. `spins` counts looks from 1; `input` says whose words are missing.

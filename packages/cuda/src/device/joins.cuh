@@ -91,20 +91,26 @@ MPK_DEVICE void join_warps(const Context& c, const PartShared<C>& s, const UnitS
   }
 }
 
-// A part without keys: no values, but sums of 0.
+// A part without keys: no values, but sums of 0, and a maximum that no other part has.
 template <class C>
 MPK_DEVICE void store_empty(const Context& c, u32 column0, u32 columns, float* part) {
   constexpr u32 kGroup = UnitMap<C>::kGroup;
+  constexpr u32 kNone = 0xff800000u;  // minus infinity
+  //flags: bool isClear = true;
+  //flags: if (C::kOutFlagged && c.tokens == 1) {
+  //flags:   isClear = load_relaxed_gpu(other_copy(c, word_at(part + kGroup * C::kD))) == kNone;
+  //flags:   consumer_barrier();  // all have read it: it is cleared next
+  //flags: }
   if (c.thread < columns) {
     const u32 column = column0 + c.thread;
     float* row = part + static_cast<u64>(column / kGroup) * C::kOutStride;
-    store_joined<C>(c, row + kGroup * C::kD + column % kGroup * 2, kMinusInfinity);
+    store_joined<C>(c, row + kGroup * C::kD + column % kGroup * 2, bits_to_f32(kNone));
     store_joined<C>(c, row + kGroup * C::kD + column % kGroup * 2 + 1, 0.0f);
   }
-  //flags: // Every word of a flagged row is written in each step, that of the step before cleared.
-  //flags: if (!C::kOutFlagged || c.tokens > 1) return;
+  //flags: // The values of the step before are cleared, if it had any: nobody waits for those of this one.
+  //flags: if (isClear || is_aborted(c)) return;
   //flags: for (u32 e = c.thread; e < columns * C::kD; e += kConsumerThreads) {
-  //flags:   store_joined<C>(c, part + column0 * C::kD + e, 0.0f);
+  //flags:   store_relaxed_gpu(other_copy(c, word_at(part + column0 * C::kD + e)), kAbsent);
   //flags: }
 }
 

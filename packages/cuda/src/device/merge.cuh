@@ -80,7 +80,11 @@ MPK_DEVICE void join_splits(const float* parts, u32 column, u32 first, Joined& a
 //flags:     for (u32 spins = 1;; spins++) {
 //flags:       bool missing = false;
 //flags: #pragma unroll
-//flags:       for (u32 i = 0; i < 3 * kBatch; i++) missing = missing || words[i] == kAbsent;
+//flags:       for (u32 i = 0; i < kBatch; i++) {
+//flags:         const bool hasNone = words[3 * i + 1] == 0;  // a sum of 0: its values need not come
+//flags:         missing = missing || words[3 * i] == kAbsent || words[3 * i + 1] == kAbsent ||
+//flags:                   (!hasNone && words[3 * i + 2] == kAbsent);
+//flags:       }
 //flags:       if (!missing || polled_too_long(c, since, spins, C::kPartsOperand)) break;
 //flags: #pragma unroll
 //flags:       for (u32 i = 0; i < 3 * kBatch; i++) {
