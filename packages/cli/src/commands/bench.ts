@@ -128,7 +128,9 @@ async function measureAndTell(
     io.stderr.write(`${model}, context ${context}: other tokens, or logits out of bounds\n`);
   }
   for (const { model, error } of file.failures ?? []) io.stderr.write(`${model} failed: ${error}\n`);
-  if (left > 0) io.stderr.write(`${left} of ${settings.length} settings are not finished: --resume goes on\n`);
+  if (left > 0) {
+    io.stderr.write(`${left} of ${settings.length} settings are not finished: --resume goes on\n`);
+  }
   const good = failed.length === 0 && (file.failures ?? []).length === 0 && left === 0;
   return good ? exitCodes.ok : exitCodes.failed;
 }
