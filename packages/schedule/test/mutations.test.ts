@@ -1,4 +1,5 @@
 /** @file A broken plan is caught wherever the virtual GPU can show that it is broken. */
+import { readFileSync } from "node:fs";
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { verify } from "../src/index.ts";
@@ -55,7 +56,15 @@ function judgeKind(kind: MutationKind): Record<Verdict, number> {
   return counts;
 }
 
+const page = readFileSync(new URL("../../../docs/reliability.md", import.meta.url), "utf8");
+
 describe("broken plans", () => {
+  it("have a row each in docs/reliability.md", () => {
+    const [, table = ""] = page.split("| broken in a plan |");
+    const rows = [...(table.split("\n\n")[0] ?? "").matchAll(/^\| (?!-)(.*?) \|/gm)];
+    expect(rows.map(([, kind]) => kind)).toEqual(mutationKinds);
+  });
+
   const table: string[] = [];
 
   it.each(mutationKinds)("%s: nothing that shows is missed", (kind) => {
