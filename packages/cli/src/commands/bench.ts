@@ -1,6 +1,6 @@
 /** @file `mpk bench`: times models on the GPU at hand, and draws what was measured. */
 import {
-  chartOf, differenceOf, isMeasured, markdownTable, measuredModel, originOf, readBenchFile,
+  chartOf, differenceOf, isMeasured, resultsPart, measuredModel, originOf, readBenchFile,
   replacePart, resultText, suite, suiteNames, withResult, type BenchFile, type BenchResult, type BenchSetting,
 } from "@mpk/compiler";
 import { inputError, messageOf, readBounded } from "@mpk/runtime";
@@ -196,7 +196,7 @@ function write(file: BenchFile, options: Omit<Options, "out"> & { readonly out?:
 
 function newPage(path: string, file: BenchFile): string {
   try {
-    return replacePart(readText(path), "results", markdownTable(file));
+    return replacePart(readText(path), "results", resultsPart(file));
   } catch (error) {
     throw inputError(`${path}: ${messageOf(error)}`, "name a page with the markers", error);
   }

@@ -13,4 +13,4 @@ export { findPython, type Beside } from "./python.ts";
 export * from "./result.ts";
 export { settingOf, settingText, suite, suiteNames, type BenchSetting } from "./setting.ts";
 export * from "./statistics.ts";
-export { markdownTable, replacePart, resultText } from "./table.ts";
+export { markdownTable, replacePart, resultsPart, resultText } from "./table.ts";

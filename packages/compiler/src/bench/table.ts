@@ -168,6 +168,13 @@ export function markdownTable(file: BenchFile): string {
   }).join("\n");
 }
 
+/** The generated part of docs/performance.md: where and how it was measured, then the tables. */
+export function resultsPart(file: BenchFile): string {
+  const commits = new Set(file.results.map(({ origin }) => origin?.commit ?? file.commit));
+  const of = commits.size === 1 ? `commit ${[...commits][0] ?? "unknown"}` : "several commits";
+  return `${file.machine}, ${of}, \`${file.command}\`:\n\n${markdownTable(file)}`;
+}
+
 /** Markers of a generated part of a page, by name. */
 const marker = (name: string, end: boolean): string =>
   `<!-- ${end ? "end" : "begin"} ${name} -->`;
