@@ -204,7 +204,7 @@ export const mutations: readonly Mutation[] = [
   },
   {
     fault: "flags: a word is not cleared in the other copy",
-    replace: [["  store_relaxed_gpu(reinterpret_cast<u32*>(other), kAbsent);\n", ""]],
+    replace: [["  store_relaxed_gpu(other_copy(c, to), kAbsent);\n", ""]],
     says: wrong,
     program: "flags",
   },
