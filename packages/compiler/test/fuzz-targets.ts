@@ -15,6 +15,7 @@ import fc, { type Arbitrary } from "fast-check";
 import {
   asBytes, damaged, fuzz, jsonMutants, textMutants, type Fuzzed, type FuzzOptions,
 } from "../../../scripts/fuzz.ts";
+import { newState, parseSoakState, rowOf, sampleOf } from "../src/endurance/state.ts";
 import { generationEos } from "../src/load.ts";
 import { tinyConfig } from "./checkpoint.ts";
 
@@ -180,6 +181,17 @@ function replayText(bytes: Uint8Array): void {
   replay(broken, scheduleTable, loadCounterexample(text));
 }
 
+const soaks: readonly unknown[] = [{
+  ...newState({ model: "m", device: "d", seed: 1, maxContext: 16, vocab: 4 }),
+  endings: { left: 2 }, canary: "ab",
+  samples: [sampleOf(3, [1, 2], Float32Array.of(1, -2, 0.5, 4))],
+}];
+
+/** What is accepted can be compared and told. */
+function readSoak(bytes: Uint8Array): void {
+  for (const sample of parseSoakState(bytes, "soak.json").samples) rowOf(sample);
+}
+
 const programTexts = [printProgram(smallest.program), printProgram(small.program)];
 
 function readProgram(text: string): void {
@@ -197,5 +209,6 @@ export const targets: readonly Target[] = [
   target("saved plans", asBytes(jsonMutants(planJsons)), readPlanText),
   target("counterexamples", asBytes(jsonMutants(counterexamples)), replayText),
   target("Manifests", asBytes(jsonMutants(manifests)), readManifest),
+  target("soaks", asBytes(jsonMutants(soaks)), readSoak),
   target("Program texts", textMutants(programTexts), readProgram),
 ];

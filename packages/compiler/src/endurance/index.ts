@@ -7,4 +7,4 @@ export { buildFaults, openWithFault } from "./open.ts";
 export { repeat, type RepeatRequest, type RepeatResult } from "./repeat.ts";
 export { requestOf, type Ending, type RandomRequest } from "./requests.ts";
 export { compareSamples, mostError, soakPart, type SoakRequest } from "./soak.ts";
-export { newState, readSoakState, type SoakSample, type SoakState } from "./state.ts";
+export { newState, parseSoakState, readSoakState, type SoakSample, type SoakState } from "./state.ts";

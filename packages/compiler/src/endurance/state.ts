@@ -1,6 +1,6 @@
 /** @file What a soak has seen so far, as a file that the next part goes on from. */
 import { bf16FromBits, toBf16Bits } from "@mpk/ir";
-import { inputError, messageOf, readBounded } from "@mpk/runtime";
+import { inputError, parseJson, readBounded } from "@mpk/runtime";
 import type { MemoryGrowth } from "./memory.ts";
 
 /** Logits of one token, kept to be held to a reference later, on any machine. */
@@ -99,20 +99,17 @@ const fields = {
   failures: (value) => Array.isArray(value) && value.every((one) => typeof one === "string"),
 } as const satisfies Record<keyof SoakState, (value: unknown) => boolean>;
 
-/** @throws MpkError (input) naming file and field. */
-export function readSoakState(path: string): SoakState {
-  const fail = (what: string): never => {
-    throw inputError(`${path}: ${what}`, "give a file that `mpk soak --state` wrote, or another name");
-  };
-  let parsed: unknown;
-  try {
-    parsed = JSON.parse(new TextDecoder().decode(readBounded(path, mostBytes)));
-  } catch (error) {
-    return fail(messageOf(error));
-  }
-  if (!isRecord(parsed)) return fail("is no soak");
+/** Reads a state as untrusted input. @throws MpkError (input) naming `who` and the field. */
+export function parseSoakState(bytes: Uint8Array, who: string): SoakState {
+  const fix = "give a file that `mpk soak --state` wrote, or another name";
+  const parsed = parseJson(bytes, who, fix);
+  if (!isRecord(parsed)) throw inputError(`${who}: is no soak`, fix);
   for (const [name, isGood] of Object.entries(fields)) {
-    if (!isGood(parsed[name])) fail(`${name} is missing or wrong`);
+    if (!isGood(parsed[name])) throw inputError(`${who}: ${name} is missing or wrong`, fix);
   }
   return parsed as unknown as SoakState;
 }
+
+/** @throws MpkError (input) naming file and field. */
+export const readSoakState = (path: string): SoakState =>
+  parseSoakState(readBounded(path, mostBytes), path);
