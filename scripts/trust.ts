@@ -72,7 +72,7 @@ export const parts: readonly Part[] = [
   },
   {
     name: "soak",
-    quick: compiler("endurance/soak"),
+    quick: [...compiler("endurance/soak"), "packages/cli/test/soak.test.ts"],
     long: compiler("endurance/soak.emu.long"),
     gpu: ["soak", "CHECKPOINT", "--minutes", "7.5", "--state", "soak.json"],
   },
