@@ -109,6 +109,15 @@ MPK_DEVICE Vec4 load_vec4(const void* p) {
   uint4 v = __ldcg(reinterpret_cast<const uint4*>(p));
   return Vec4{v.x, v.y, v.z, v.w};
 }
+// From there or from shared memory.
+MPK_DEVICE Vec4 load_any_vec4(const void* p) {
+  Vec4 v;
+  asm volatile("ld.cg.v4.u32 {%0, %1, %2, %3}, [%4];"
+               : "=r"(v.x), "=r"(v.y), "=r"(v.z), "=r"(v.w)
+               : "l"(p)
+               : "memory");
+  return v;
+}
 MPK_DEVICE Vec2 load_vec2(const void* p) {
   uint2 v = __ldcg(reinterpret_cast<const uint2*>(p));
   return Vec2{v.x, v.y};

@@ -1,7 +1,7 @@
 // A part of attention: all query heads of one KV head over one split of the positions; the split
 // numbered 0 appends this step's rows.
 
-// Constants of a part: those of attention but kQueryBlock, then kSplits and kMergeDims. The cache is
+// Constants of a part: those of attention, then kSplits and kMergeDims. The cache is
 // as for attention, but each 16 rows of a page are fragments; see UnitMap.
 
 // Scores of keys that a query does not see.

@@ -1,8 +1,5 @@
 // One warp's attention of up to eight queries to chunks of keys on tensor cores: scores K Q^T, then
-// results V^T P^T. Queries are the columns of both products, so that sums stay in their lanes.
-
-// Lane 4 g + q of a warp holds columns 2 q and 2 q + 1 of every sum. Queries and probabilities are two
-// bf16 terms each, the second what the first leaves: only cached keys and values are rounded.
+// results V^T P^T. Queries are the columns of both products, in two bf16 terms; see columns.cuh.
 
 // Keys that go to a split together.
 constexpr u32 kUnitKeys = 32;
@@ -93,74 +90,8 @@ template <class C> struct UnitSide {
   }
 };
 
-// Probabilities of a chunk as the second operand of V^T P^T: [tile of keys][half of it].
-template <u32 kTiles> struct UnitWeights {
-  u32 high[kTiles][2];
-  u32 low[kTiles][2];
-
-  MPK_DEVICE void pack(const float (&p)[kTiles][4]) {
-#pragma unroll
-    for (u32 tile = 0; tile < kTiles; tile++) {
-#pragma unroll
-      for (u32 half = 0; half < 2; half++) {
-        const float a = p[tile][2 * half], b = p[tile][2 * half + 1];
-        const u32 h = pack_bf16(a, b);
-        high[tile][half] = transpose_8x8(h);
-        low[tile][half] = transpose_8x8(pack_bf16(a - bf16_low(h), b - bf16_high(h)));
-      }
-    }
-  }
-};
-
-// Running softmax (base 2) of eight queries over the chunks that a warp has seen; `sum` is this lane's
-// share.
-template <class C> struct UnitSums {
-  float maximum[2];
-  float sum[2];
-  float value[UnitMap<C>::kSteps][4];
-
-  MPK_DEVICE void clear() {
-#pragma unroll
-    for (u32 e = 0; e < 2; e++) {
-      maximum[e] = kMinusInfinity;
-      sum[e] = 0.0f;
-    }
-#pragma unroll
-    for (u32 i = 0; i < UnitMap<C>::kSteps; i++) {
-      value[i][0] = value[i][1] = value[i][2] = value[i][3] = 0.0f;
-    }
-  }
-
-  // Scores become probabilities. What came before is scaled to the new maximum: all of it vanishes
-  // where a query had seen only keys out of its sight.
-  MPK_DEVICE void take(float (&score)[UnitMap<C>::kTiles][4]) {
-#pragma unroll
-    for (u32 e = 0; e < 2; e++) {
-      float most = m_max(score[0][e], score[0][e + 2]);
-      if (UnitMap<C>::kTiles == 2) {
-        most = m_max(most, m_max(score[UnitMap<C>::kTiles - 1][e], score[UnitMap<C>::kTiles - 1][e + 2]));
-      }
-      most = m_max(most, shuffle_xor(most, 4));
-      most = m_max(most, shuffle_xor(most, 8));
-      most = m_max(most, shuffle_xor(most, 16));
-      most = m_max(most, maximum[e]);
-      const float keep = exp2_fast(maximum[e] - most);
-      maximum[e] = most;
-      sum[e] *= keep;
-#pragma unroll
-      for (u32 i = 0; i < 2 * UnitMap<C>::kTiles; i++) {
-        float& p = score[i >> 1][(i & 1u) * 2 + e];
-        p = exp2_fast(p - most);
-        sum[e] += p;
-      }
-#pragma unroll
-      for (u32 i = 0; i < UnitMap<C>::kSteps; i++) {
-        value[i][e] *= keep;
-        value[i][e + 2] *= keep;
-      }
-    }
-  }
-
+// Running softmax (base 2) of eight queries over the chunks that a warp has seen.
+template <class C> struct UnitSums : ColumnSums<UnitMap<C>::kSteps, UnitMap<C>::kTiles> {
   // result += v * p for steps [first, first + kAtOnce) of the values.
   MPK_DEVICE void add(const UnitSide<C>& v, const UnitWeights<UnitMap<C>::kTiles>& p, u32 first) {
 #pragma unroll
@@ -168,19 +99,9 @@ template <class C> struct UnitSums {
       if (first + i >= UnitMap<C>::kSteps) break;
 #pragma unroll
       for (u32 tile = 0; tile < UnitMap<C>::kTiles; tile++) {
-        mma_16x8x16(value[first + i], v.at[tile][i], p.high[tile][0], p.high[tile][1]);
-        mma_16x8x16(value[first + i], v.at[tile][i], p.low[tile][0], p.low[tile][1]);
+        mma_16x8x16(this->value[first + i], v.at[tile][i], p.high[tile][0], p.high[tile][1]);
+        mma_16x8x16(this->value[first + i], v.at[tile][i], p.low[tile][0], p.low[tile][1]);
       }
-    }
-  }
-
-  // The whole warp's sums in every lane.
-  MPK_DEVICE void close() {
-#pragma unroll
-    for (u32 e = 0; e < 2; e++) {
-      sum[e] += shuffle_xor(sum[e], 4);
-      sum[e] += shuffle_xor(sum[e], 8);
-      sum[e] += shuffle_xor(sum[e], 16);
     }
   }
 };

@@ -61,6 +61,7 @@ inline u32 load_u32(const u32* p) { return *p; }
 inline i32 load_i32(const i32* p) { return *p; }
 inline u16 load_u16(const u16* p) { return *p; }
 inline Vec4 load_vec4(const void* p) { return *static_cast<const Vec4*>(p); }
+inline Vec4 load_any_vec4(const void* p) { return *static_cast<const Vec4*>(p); }
 inline Vec2 load_vec2(const void* p) { return *static_cast<const Vec2*>(p); }
 // Read past coherence: the emulator makes sure that nobody writes there during the launch.
 template <class V> inline V load_const(const void* p) {

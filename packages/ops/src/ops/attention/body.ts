@@ -11,20 +11,13 @@ export const body: OpBody<AttentionAttrs> = {
   view(op, env) {
     const { attrs } = op;
     checkHeads(attrs, env);
-    const fits = [4, 2, 1].find((queries) => {
-      return workBytes(attrs.headDim, env.maxTokens, env.ring.consumerWarps, queries) <= env.workBytes;
-    });
-    if (fits === undefined) {
+    const needed = workBytes(attrs.headDim, env.maxTokens, env.ring.consumerWarps);
+    if (needed > env.workBytes) {
       throw new RangeError(
-        `attention with head_dim ${attrs.headDim} needs ` +
-          `${workBytes(attrs.headDim, env.maxTokens, env.ring.consumerWarps, 1)} bytes of shared ` +
-          `memory beside the ring, the plan leaves ${env.workBytes}; lower maxTokens`,
+        `attention with head_dim ${attrs.headDim} needs ${needed} bytes of shared memory beside ` +
+          `the ring, the plan leaves ${env.workBytes}; lower maxTokens`,
       );
     }
-    return {
-      ...headsView(attrs, env),
-      // Registers hold a block's queries and sums: fewer at once for wide heads.
-      queryBlock: attrs.headDim > 64 ? 1 : fits,
-    };
+    return headsView(attrs, env);
   },
 };
