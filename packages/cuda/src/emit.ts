@@ -39,7 +39,7 @@ const eventStride = 128;
 /** Page-table entries kept in shared memory; later ones are read from L2. */
 const sharedPages = 64;
 const deviceFiles = [
-  "machine", "core", "linear", "slices", "linear_wide", "heads", "columns",
+  "machine", "core", "linear", "few_rows", "linear_of_few", "slices", "linear_wide", "heads", "columns",
   "attention", "query_warp", "queries", "tiles", "attention_of_one", "rows", "sampling", "choose",
   "decode", "pack",
 ] as const;

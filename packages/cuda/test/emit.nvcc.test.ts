@@ -18,6 +18,7 @@ const jobs: readonly Job[] = [
   jobOf("linears", linears(), "sm_90a"),
   jobOf("Qwen3-8B", programOf(realConfigs["Qwen3-8B"]), "sm_90a"),
   flaggedJob("Qwen3-8B, split", splitProgramOf(realConfigs["Qwen3-8B"], gpus["sm_90a"]!.sms), "sm_90a"),
+  jobOf("Qwen3-8B, many tokens", programOf(realConfigs["Qwen3-8B"], 64), "sm_90a"),
   jobOf("every op, profiled", everyOp(), "sm_90a", true),
   ...attentionForms.map((form) =>
     jobOf(`attention ${form.headDim}`, attentions([form]), "sm_90a")),
@@ -35,7 +36,7 @@ describe.each(jobs.map(({ name, target }, i) => [name, target, i] as const))(
       const compiled = results[i];
       expectClean(compiled);
       const { decode, seconds } = compiled;
-      if (name === "Qwen3-8B") expect(seconds).toBeLessThan(45);
+      if (name.startsWith("Qwen3-8B")) expect(seconds).toBeLessThan(45);
       console.log(`${name}, ${target}: ${decode.registers} registers, ${seconds.toFixed(1)} s`);
     });
   },

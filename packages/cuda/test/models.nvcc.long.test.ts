@@ -20,6 +20,8 @@ const jobs: readonly Job[] = [
     names.map((target) => jobOf(name, programOf(config), target))),
   ...real.map(([name, config]) =>
     jobOf(`${name} one token a step`, programOf(config, 1), "sm_90a")),
+  ...real.flatMap(([name, config]) => [16, 32, 64].map((tokens) =>
+    jobOf(`${name} ${tokens} tokens a step`, programOf(config, tokens), "sm_90a"))),
   ...[smallOps(), linears(), everyOp()].flatMap((program) =>
     names.map((target) => jobOf(program.name, program, target))),
   ...names.map((target) => jobOf("every op, profiled", everyOp(), target, true)),

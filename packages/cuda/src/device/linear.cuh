@@ -226,6 +226,7 @@ template <class C>
 MPK_DEVICE void multiply_chunk(const u8* stage, const u8* act, bool active, u32 lane,
                                float (&acc)[2][4]) {
   const u8* a = stage + lane * 16;
+  u32 read = 0;  // a word of every load from the stage, which the caller frees
 #pragma unroll
   for (u32 block = 0; block < C::kBlocksPerChunk; block++) {
     Vec4 b = {0, 0, 0, 0};
@@ -234,7 +235,9 @@ MPK_DEVICE void multiply_chunk(const u8* stage, const u8* act, bool active, u32 
     Vec4 a1 = *reinterpret_cast<const Vec4*>(a + block * 1024 + 512);
     mma_16x8x16(acc[0], a0, b.x, b.y);
     mma_16x8x16(acc[1], a1, b.z, b.w);
+    read ^= a0.x ^ a1.x;
   }
+  await_loads(read);
 }
 
 // Adds a warp's accumulators to its own slot: [tile][token][16] floats.
@@ -286,21 +289,25 @@ MPK_DEVICE void load_first_extras(const Context& c, const u32* ops, u32 tile0, u
 }
 
 //flags: template <class C> MPK_DEVICE void run_linear_of_one(Context& c, const u32* in);
+template <class C> MPK_DEVICE void run_linear_of_few(Context& c, const u32* in);
 
 template <class C> MPK_DEVICE void run_linear(Context& c, const u32* in) {
   //flags: if constexpr (C::kFlagged) { if (c.tokens == 1) return run_linear_of_one<C>(c, in); }
+  if constexpr (kMaxTokens > 1 && C::kXRows != 1 && !C::kLastRow) {
+    if (c.tokens > 1) return run_linear_of_few<C>(c, in);
+  }
   constexpr u32 kChunkColumns = C::kBlocksPerChunk * 32;
   constexpr u32 kPadK = C::kChunksPerTile * kChunkColumns;
   // Tile after tile in the stream, whatever the groups: then groups may be as large as they fit.
   constexpr bool kTileOrder = C::kTilesPerGroup == 1 || C::kChunksPerSlice == C::kChunksPerTile;
   const u32* ops = operands(in);
   const u32 tileLo = in[kWordTileLo], tileHi = in[kWordTileHi];
-  const u32 rows = C::kXRows == 1 || C::kLastRow ? 1 : c.tokens;
+  constexpr u32 rows = 1;
   // Everything at once if it fits, else slice by slice.
-  const bool whole = rows * (kPadK * 2 + 64) <= kActivationBytes;
+  constexpr bool whole = kPadK * 2 + 64 <= kActivationBytes;
   const bool oneRow =
       //flags: !C::kFlagged &&  // those have a function of their own, and registers are few
-      rows == 1 && whole && OneRow<C>::kFits;
+      whole && OneRow<C>::kFits;
   OneRow<C> one = {};
   if (oneRow) one.load_gains(c, ops);
   begin_task(c, in);

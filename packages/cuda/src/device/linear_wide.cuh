@@ -133,6 +133,7 @@ MPK_DEVICE void multiply_tokens(const Context& c, const u8* stage, const SliceVi
                                 u32 block, u32 from, TokenSums& acc) {
   constexpr u32 kSecond = 2 * kCount <= kTokenSums ? kCount : 0;
   constexpr u32 kAtOnce = kCount > 2 ? 1 : 4;  // more loads ahead would not fit the registers
+  u32 read = 0;  // a word of every load from the stage, which the caller frees
 #pragma unroll kAtOnce
   for (u32 i = 0; i < kPartBlocks<C>; i++) {
     const u32 b = from + i;
@@ -146,7 +147,9 @@ MPK_DEVICE void multiply_tokens(const Context& c, const u8* stage, const SliceVi
       mma_16x8x16(acc[t], a0, v.x, v.y);
       mma_16x8x16(acc[t + kSecond], a1, v.z, v.w);
     }
+    read ^= a0.x ^ a1.x;
   }
+  await_loads(read);
 }
 
 // The same for as many tokens as the step has.

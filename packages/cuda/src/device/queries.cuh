@@ -41,40 +41,45 @@ MPK_DEVICE void put_row(const Context& c, const QueryShared<C>& s, u16* cache, c
   row.store_bf16(cache + at, c.lane);
 }
 
-// All warps: the step's rows of a head, several a warp on their way at once.
+// A token's rows of q, k and v, as they come.
+template <class C> struct TokenRows {
+  HeadRow<C> rows[3];
+
+  MPK_DEVICE void load(const Context& c, const u32* ops, u32 head, u32 token) {
+#pragma unroll
+    for (u32 which = 0; which < 3; which++) {
+      //flags: if (poll_row<C>(c, ops, head, which, rows[which])) continue;
+      load_operand<C>(rows[which], c, ops, which, token,
+                      which == 0 ? head : head / (C::kHeads / C::kKvHeads));
+    }
+  }
+};
+
+// All warps: the step's rows of a head, each warp those of every so many tokens, the next one's on
+// their way. `turn`: of this warp's first token.
 template <class C>
-MPK_DEVICE void put_rows(const Context& c, const u32* in, u32 head) {
+MPK_DEVICE void put_rows(const Context& c, const u32* in, u32 head, HeadTurn<C> turn) {
   const u32* ops = operands(in);
   const QueryShared<C> s(c.work);
   u16* cache = reinterpret_cast<u16*>(c.params->kv + static_cast<u64>(ops[C::kStateOperand]) * 256);
   const i32* pages = reinterpret_cast<const i32*>(c.params->pageTable);
-  constexpr u32 kAtOnce = C::kD <= 128 ? 4 : 2;
-  const u32 items = 3 * c.tokens;  // q's rows, then k's, then v's
+  if (c.warp >= c.tokens) return;
+  TokenRows<C> next;
+  next.load(c, ops, head, c.warp);
 #pragma unroll 1
-  for (u32 base = c.warp; base < items; base += kAtOnce * kConsumerWarps) {
-    HeadRow<C> rows[kAtOnce];
+  for (u32 token = c.warp; token < c.tokens; token += kConsumerWarps) {
+    TokenRows<C> now = next;
+    if (token + kConsumerWarps < c.tokens) next.load(c, ops, head, token + kConsumerWarps);
+    if (token >= kConsumerWarps) turn.prepare(c.lane, c.position + token);
 #pragma unroll
-    for (u32 i = 0; i < kAtOnce; i++) {
-      const u32 item = base + i * kConsumerWarps < items ? base + i * kConsumerWarps : base;
-      const u32 which = item / c.tokens;
-      //flags: if (poll_row<C>(c, ops, head, which, rows[i])) {} else
-      load_operand<C>(rows[i], c, ops, which, item % c.tokens,
-                      which == 0 ? head : head / (C::kHeads / C::kKvHeads));
-    }
-#pragma unroll
-    for (u32 i = 0; i < kAtOnce; i++) {
-      const u32 item = base + i * kConsumerWarps;
-      if (item >= items) break;
-      const u32 which = item / c.tokens, token = item % c.tokens;
+    for (u32 which = 0; which < 3; which++) {
       if (which < 2) {
         HeadGains<C> gains = {};
         if (C::kQkNorm) gains.load(head_gain<C>(c, ops, which), c.lane);
-        rows[i].norm(gains);
-        HeadTurn<C> turn = {};
-        turn.prepare(c.lane, c.position + token);
-        rows[i].turn(turn);
+        now.rows[which].norm(gains);
+        now.rows[which].turn(turn);
       }
-      put_row<C>(c, s, cache, pages, head, which, token, rows[i]);
+      put_row<C>(c, s, cache, pages, head, which, token, now.rows[which]);
     }
   }
 }
@@ -239,12 +244,20 @@ template <class C> MPK_DEVICE void run_attention_of_many(Context& c, const u32* 
   // everywhere.
   forget(c.position);
   forget(c.tokens);
+  HeadTurn<C> turn = {};
+  turn.prepare(c.lane, c.position + c.warp);
+  const u32* ops = operands(in);
+  prefetch_past<C>(
+      c, reinterpret_cast<const u16*>(c.params->kv + static_cast<u64>(ops[C::kStateOperand]) * 256),
+      reinterpret_cast<const i32*>(c.params->pageTable),
+      in[kWordTileLo] / (C::kHeads / C::kKvHeads), 0);
   begin_task(c, in);
   for (u32 head = in[kWordTileLo]; head < in[kWordTileHi]; head++) {
     for (u32 octet0 = 0; octet0 < (c.tokens + 7) / 8; octet0 += kConsumerWarps) {
       if (head > in[kWordTileLo] || octet0 > 0) consumer_barrier();
-      put_rows<C>(c, in, head);
+      put_rows<C>(c, in, head, turn);
       consumer_barrier();
+      //flags: //profile: if (c.tokens == 1) mark_ready(c, head);
       QueryWarp<C> warp;
       warp.sums.clear();
 #pragma unroll 1

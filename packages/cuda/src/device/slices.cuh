@@ -77,7 +77,7 @@ struct QuadWalk {
 // does as much: so eight lanes that read two rows meet no bank twice.
 template <class C> struct Stager {
   typedef typename C::X X;
-  static constexpr u32 kBatch = sizeof(X) == 4 ? 4 : 8;  // 16 registers
+  static constexpr u32 kBatch = (MPK_FEW_KEYS ? 16 : 32) / sizeof(X);  // 16 or 32 registers
   const u32* ops;
   u32 rowBytes;
   u32 half, k0, quads;  // the slice under way: its half's offset, first column and width
@@ -152,7 +152,7 @@ template <class C> struct Stager {
 // One warp: the sum of f over a row's columns.
 template <class C, class F> MPK_DEVICE float sum_row(const Context& c, const typename C::X* row,
                                                      const F& f) {
-  constexpr u32 kQuads = (C::kK + 3) / 4, kBatch = 8;
+  constexpr u32 kQuads = (C::kK + 3) / 4, kBatch = 16;
   float sum = 0.0f;
 #pragma unroll 1
   for (u32 base = c.lane; base < kQuads; base += 32 * kBatch) {

@@ -42,9 +42,9 @@ constexpr u32 kConsumerThreads = 256u;
 constexpr u32 kThreads = 384u;
 constexpr u32 kConsumerRegisters = 232u;
 constexpr u32 kProducerRegisters = 40u;
-constexpr u32 kActivationBytes = 384u;
+constexpr u32 kActivationBytes = 1536u;
 constexpr u32 kPartialBytes = 4096u;
-constexpr u32 kWorkBytes = 8576u;
+constexpr u32 kWorkBytes = 9728u;
 constexpr u32 kSharedReserve = 2048u;
 constexpr u32 kSharedPages = 64u;
 constexpr u32 kPages = 1u;
@@ -84,8 +84,13 @@ constexpr u32 kReportStream = 2u;
 
 // [core.cuh]
 // [linear.cuh]
+// [few_rows.cuh]
+// [linear_of_few.cuh]
 // [heads.cuh]
 // [attention.cuh]
+// [columns.cuh]
+// [query_warp.cuh]
+// [queries.cuh]
 // [tiles.cuh]
 // [attention_of_one.cuh]
 // [rows.cuh]
@@ -180,7 +185,7 @@ struct Body1 {
 struct Body2 {
   static constexpr u32 kHeads = 2, kKvHeads = 1, kD = 16;
   static constexpr float kScale = 0.25f, kEps = 0.0f;
-  static constexpr u32 kWindow = 0, kQueryBlock = 4;
+  static constexpr u32 kWindow = 0;
   static constexpr bool kQkNorm = false, kRope = true;
   static constexpr u32 kQStride = 64, kKStride = 64, kVStride = 64;
   static constexpr u32 kOutStride = 32, kOutOperand = 4;

@@ -84,6 +84,8 @@ constexpr u32 kReportStream = 2u;
 
 // [core.cuh]
 // [linear.cuh]
+// [few_rows.cuh]
+// [linear_of_few.cuh]
 // [heads.cuh]
 // [attention.cuh]
 // [columns.cuh]

@@ -13,18 +13,18 @@ import {
 const rowPadding = 64;
 
 /**
- * The layout that a budget allows, for weights [n, k] and T = maxTokens, or 1 where steps may have
- * many tokens but the op has one row (with many rows: see wide.ts):
+ * The layout that a budget allows, for weights [n, k] and steps of T = maxTokens, or of one row (with
+ * many rows: see wide.ts). One token's x lies in shared memory, that of a few tokens in registers:
  *
  * - kBlocks = ceil(k / 32);
- * - most = min(chunkBytes / 1024, (activationBytes / T - 64) / 64), both rounded down: the K blocks
- *   of one chunk, which must fit a stage, and whose activations must fit the budget;
+ * - fitting = (activationBytes - 64) / 64: K blocks of one token that fit the budget;
+ * - most = min(chunkBytes / 1024, fitting), rounded down: the K blocks of one chunk;
  * - chunksPerTile = ceil(kBlocks / most); blocksPerChunk = ceil(kBlocks / chunksPerTile), so that
  *   little of the last chunk is padding;
+ * - chunksPerSlice: all of a tile where one token's x fits, else fitting / blocksPerChunk;
  * - tilesPerGroup = partialBytes / (consumerWarps · 16 · T · 4), rounded down: the tiles whose
- *   partial sums (float32, a slot a warp) are kept at once;
- * - chunksPerSlice = (activationBytes / T - 64) / (blocksPerChunk · 64), rounded down, at most
- *   chunksPerTile: then T · (chunksPerSlice · blocksPerChunk · 32 · 2 bytes + 64) fits.
+ *   partial sums (float32, a slot a warp) are kept at once; with slices one, so that the order is
+ *   always tile after tile.
  *
  * Throws `ShapeError` where not even one K block's activations or one tile's sums fit.
  */
@@ -34,12 +34,11 @@ export function streamLayout(op: OpInstance<LinearAttrs>, budget: PackingBudget)
   const n = outputColumns(op);
   const kBlocks = Math.ceil(k / blockColumns);
   const tokens = heldTokens(op);
-  const tokenBytes = budget.activationBytes / tokens - rowPadding;
-  const fitting = Math.floor(tokenBytes / (2 * blockColumns));
+  const fitting = Math.floor((budget.activationBytes - rowPadding) / (2 * blockColumns));
   const most = Math.min(Math.floor(budget.chunkBytes / blockBytes), fitting);
   if (most < 1) {
     const has = `${budget.activationBytes} bytes of activations and ${budget.chunkBytes} a chunk`;
-    const needs = `${tokens * (2 * blockColumns + rowPadding)} and ${blockBytes}`;
+    const needs = `${2 * blockColumns + rowPadding} and ${blockBytes}`;
     throw new ShapeError(`${has} are too few, one K block needs ${needs}; lower maxTokens`);
   }
   const chunksPerTile = Math.ceil(kBlocks / most);
@@ -50,6 +49,7 @@ export function streamLayout(op: OpInstance<LinearAttrs>, budget: PackingBudget)
     const has = `${budget.partialBytes} bytes of partial sums`;
     throw new ShapeError(`${has} are too few, one tile needs ${tileBytes}; lower maxTokens`);
   }
+  const chunksPerSlice = Math.min(chunksPerTile, Math.floor(fitting / blocksPerChunk));
   return {
     format: "mma-a-bf16",
     weights,
@@ -57,20 +57,23 @@ export function streamLayout(op: OpInstance<LinearAttrs>, budget: PackingBudget)
     k,
     blocksPerChunk,
     chunksPerTile,
-    chunksPerSlice: Math.min(chunksPerTile, Math.floor(fitting / blocksPerChunk)),
-    tilesPerGroup,
+    chunksPerSlice,
+    tilesPerGroup: chunksPerSlice < chunksPerTile ? 1 : tilesPerGroup,
   };
 }
 
-/** What linear.cuh takes for one row: all of x if it fits, else a slice; sums twice. */
-function oneRowRoom(layout: StreamLayout, budget: PackingBudget): TaskRoom {
-  const { blocksPerChunk, chunksPerTile, chunksPerSlice, tilesPerGroup } = layout;
-  const [all, slice] = [chunksPerTile, chunksPerSlice].map(
-    (chunks) => chunks * blocksPerChunk * 2 * blockColumns + rowPadding,
-  );
+/** What linear.cuh takes for one token, a slice of x at least, and linear_of_few.cuh for more. */
+function room(
+  op: OpInstance<LinearAttrs>, layout: StreamLayout, budget: PackingBudget,
+): TaskRoom {
+  const { blocksPerChunk, chunksPerSlice, tilesPerGroup } = layout;
+  const x = chunksPerSlice * blocksPerChunk * 2 * blockColumns + rowPadding;
   const sums = 2 * tilesPerGroup * budget.consumerWarps * tileRows * 4;
-  const x = (all ?? 0) <= budget.activationBytes ? all : slice;
-  return { chunksBetweenBarriers: null, bytes: () => (x ?? 0) + sums };
+  const most = heldTokens(op);
+  return {
+    chunksBetweenBarriers: null,
+    bytes: (tokens) => (tokens > 1 && most > 1 ? sums * tokens : x + sums),
+  };
 }
 
 export const packing: OpPacking<LinearAttrs> = {
@@ -84,9 +87,5 @@ export const packing: OpPacking<LinearAttrs> = {
   },
   stream: (op, budget) => (isWide(op) ? wideLayout(op, budget) : streamLayout(op, budget)),
   demand,
-  room(op, layout, budget) {
-    if (isWide(op)) return wideRoom(op, layout, budget);
-    // By the planner's rule, but for one row where it takes one for each token of a step.
-    return heldTokens(op) === op.maxTokens ? null : oneRowRoom(layout, budget);
-  },
+  room: (op, layout, budget) => (isWide(op) ? wideRoom : room)(op, layout, budget),
 };

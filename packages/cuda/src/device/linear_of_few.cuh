@@ -1,0 +1,202 @@
+// Linear layers in steps of two to eight tokens, which share each product's columns. x never lies in
+// shared memory: a lane's fragments of it come straight from where it is, see few_rows.cuh, as a warp
+// meets the same few chunks of K in every tile. Those that fit registers stay there for the whole task;
+// others are loaded anew for each tile, some of them ahead.
+
+// acc += a block's two fragments of weights times x's. Gives a word of each, for await_loads: those
+// of a chunk's last two blocks will do, as a warp's loads arrive in about their order.
+MPK_DEVICE u32 multiply_block(const u8* stage, u32 block, u32 lane, Vec4 x, float (&acc)[2][4]) {
+  const u8* a = stage + block * 1024 + lane * 16;
+  const Vec4 a0 = *reinterpret_cast<const Vec4*>(a), a1 = *reinterpret_cast<const Vec4*>(a + 512);
+  mma_16x8x16(acc[0], a0, x.x, x.y);
+  mma_16x8x16(acc[1], a1, x.z, x.w);
+  return a0.x ^ a1.x;
+}
+
+// A warp's chunks of tile after tile, chunk i being warp (i mod warps)'s, with x in registers.
+template <class C> struct KeptProducts {
+  typedef FewRows<C> Rows;
+  static constexpr u32 kOwn =
+      C::kChunksPerTile < kConsumerWarps ? 1 : C::kChunksPerTile / kConsumerWarps;
+  // Each tile, or each so many, brings a warp the same chunks of K, and those fit 64 registers.
+  static constexpr bool kFits = (C::kChunksPerTile % kConsumerWarps == 0 ||
+                                 kConsumerWarps % C::kChunksPerTile == 0) &&
+                                kOwn * C::kBlocksPerChunk <= 16;
+  typedef HeldRows<C, kOwn> Held;
+  Held held = {};
+  u32 next;  // this warp's next chunk, counted from the task's first
+
+  // `sums`: room for what norms need, two times [warp][row].
+  MPK_DEVICE void open(Context& c, FewRows<C>& x, u32 first, u32, float* sums) {
+    next = first;
+    if constexpr (Held::kNorms) {
+      held.load_normed(c, x, first, sums);
+    } else {
+      x.find_scale(c, sums);
+      held.load(c, x, first);
+    }
+  }
+  // Chunks of the task below `end`, its first being number `chunk` of the ring.
+  MPK_DEVICE void multiply(Context& c, const FewRows<C>&, u32 chunk, u32 end, float (&acc)[2][4]) {
+#pragma unroll
+    for (u32 j = 0; j < kOwn; j++) {
+      if (next >= end) return;
+      wait_full(c, chunk + next);
+      u32 read = 0;
+#pragma unroll
+      for (u32 b = 0; b < C::kBlocksPerChunk; b++) {
+        const Vec4 own = held.part[j * Rows::kParts + b / Rows::kPart][b % Rows::kPart];
+        const u32 word = multiply_block(stage_of(c, chunk + next), b, c.lane, own, acc);
+        if (b + 2 >= C::kBlocksPerChunk) read ^= word;
+      }
+      await_loads(read);
+      release_stage(c, chunk + next);
+      next += kConsumerWarps;
+    }
+  }
+};
+
+// The same with x's fragments loaded ahead of each part of a chunk.
+template <class C> struct LoadedProducts {
+  typedef FewRows<C> Rows;
+  typename Rows::Raw raw;  // of the chunk `next`, from `part` on
+  u32 next, total;
+
+  MPK_DEVICE void open(Context& c, Rows& x, u32 first, u32 chunks, float* sums) {
+    x.find_scale(c, sums);
+    next = first;
+    total = chunks;
+    x.load(first % C::kChunksPerTile, 0, raw);
+  }
+  MPK_DEVICE void multiply(Context& c, const Rows& x, u32 chunk, u32 end, float (&acc)[2][4]) {
+    while (next < end) {
+      const u32 k = next % C::kChunksPerTile;
+      const u32 after = (next + kConsumerWarps) % C::kChunksPerTile;
+      u32 read = 0;
+#pragma unroll 1
+      for (u32 part = 0; part < Rows::kParts; part++) {
+        Vec4 now[Rows::kPart];
+#pragma unroll
+        for (u32 b = 0; b < Rows::kPart; b++) now[b] = x.finish(c, raw[b], k, part * Rows::kPart + b);
+        const bool isLast = part + 1 == Rows::kParts;
+        x.load(isLast ? after : k, isLast ? 0 : part + 1, raw);
+        if (part == 0) wait_full(c, chunk + next);
+#pragma unroll
+        for (u32 b = 0; b < Rows::kPart; b++) {
+          const u32 block = part * Rows::kPart + b;
+          if (C::kBlocksPerChunk % Rows::kPart != 0 && block >= C::kBlocksPerChunk) break;
+          const u32 word =
+              multiply_block(stage_of(c, chunk + next), block, c.lane, now[b], acc);
+          if (block + 2 >= C::kBlocksPerChunk) read ^= word;
+        }
+      }
+      await_loads(read);
+      release_stage(c, chunk + next);
+      next += kConsumerWarps;
+    }
+  }
+};
+
+// The same for rows that are fragments as they lie in memory: those of the next chunk are on their way
+// in registers that no other value passes through, so that no chunk waits for the next one's.
+template <class C> struct AheadProducts {
+  typedef FewRows<C> Rows;
+  static constexpr bool kFits = C::kNorm == 0 && sizeof(typename C::X) == 2 && Rows::kParts == 1 &&
+                                !Rows::kPadded && !MPK_FEW_KEYS;
+  typename Rows::Raw raw[2];
+  u32 next;
+  bool second;  // raw[second] is the next chunk's
+
+  MPK_DEVICE static void load(const Rows& x, u32 at, typename Rows::Raw& to) {
+    x.load(at % C::kChunksPerTile, 0, to);
+  }
+  MPK_DEVICE void open(Context&, Rows& x, u32 first, u32, float*) {
+    next = first;
+    second = false;
+    load(x, first, raw[0]);
+  }
+  template <u32 kTurn>
+  MPK_DEVICE void step(Context& c, const Rows& x, u32 chunk, float (&acc)[2][4]) {
+    load(x, next + kConsumerWarps, raw[kTurn ^ 1u]);
+    wait_full(c, chunk + next);
+    u32 read = 0;
+#pragma unroll
+    for (u32 b = 0; b < C::kBlocksPerChunk; b++) {
+      const u32 word =
+          multiply_block(stage_of(c, chunk + next), b, c.lane, raw[kTurn][b].words, acc);
+      if (b + 2 >= C::kBlocksPerChunk) read ^= word;
+    }
+    await_loads(read);
+    release_stage(c, chunk + next);
+    next += kConsumerWarps;
+    second = kTurn == 0;
+  }
+  MPK_DEVICE void multiply(Context& c, const Rows& x, u32 chunk, u32 end, float (&acc)[2][4]) {
+    while (next < end) {
+      if (second) {
+        step<1>(c, x, chunk, acc);
+      } else {
+        step<0>(c, x, chunk, acc);
+      }
+    }
+  }
+};
+
+template <bool kFirst, class A, class B> struct Either {
+  typedef A Type;
+};
+template <class A, class B> struct Either<false, A, B> {
+  typedef B Type;
+};
+
+// A warp's sums of a tile to its slot: [token][16].
+MPK_DEVICE void put_partial(float* slot, u32 rows, u32 lane, const float (&acc)[2][4]) {
+  const u32 row = lane >> 2, token = (lane & 3u) * 2;
+  if (token < rows) {
+    slot[token * 16 + row] = acc[0][0] + acc[1][0];
+    slot[token * 16 + row + 8] = acc[0][2] + acc[1][2];
+  }
+  if (token + 1 < rows) {
+    slot[(token + 1) * 16 + row] = acc[0][1] + acc[1][1];
+    slot[(token + 1) * 16 + row + 8] = acc[0][3] + acc[1][3];
+  }
+}
+
+// Weights come tile after tile: see run_linear, which has steps of one token.
+template <class C> MPK_DEVICE void run_linear_of_few(Context& c, const u32* in) {
+  typedef typename Either<AheadProducts<C>::kFits, AheadProducts<C>, LoadedProducts<C>>::Type Loaded;
+  typedef typename Either<KeptProducts<C>::kFits, KeptProducts<C>, Loaded>::Type Products;
+  const u32* ops = operands(in);
+  const u32 tileLo = in[kWordTileLo], tileHi = in[kWordTileHi], rows = c.tokens;
+  float* partial = reinterpret_cast<float*>(c.work + kActivationBytes);
+  FewRows<C>::bring_gains(c, ops);
+  begin_task(c, in);
+  FewRows<C> x;
+  x.open(c, ops);
+  const u32 first = (c.warp + kConsumerWarps - c.chunk % kConsumerWarps) % kConsumerWarps;
+  Products products = {};
+  // Norms sum in the second buffer: a barrier lies before it is used for products.
+  products.open(c, x, first, (tileHi - tileLo) * C::kChunksPerTile, partial + kPartialBytes / 4);
+  //profile: mark_behind(c, kMarkPlaced);
+  const u32 groupTiles = kSlot / (rows * 16);
+  u32 buffer = 0;
+  for (u32 tile0 = tileLo; tile0 < tileHi; tile0 += groupTiles) {
+    const u32 tiles = tileHi - tile0 < groupTiles ? tileHi - tile0 : groupTiles;
+    typename C::Extras extras = {};
+    load_first_extras<C>(c, ops, tile0, tiles, rows, extras);
+    float* group = partial + buffer * (kPartialBytes / 4);
+    for (u32 tile = 0; tile < tiles; tile++) {
+      float acc[2][4] = {};
+      const u32 end = (tile0 + tile + 1 - tileLo) * C::kChunksPerTile;
+      products.multiply(c, x, c.chunk, end, acc);
+      put_partial(group + c.warp * kSlot + tile * rows * 16, rows, c.lane, acc);
+    }
+    consumer_barrier();
+    //profile: mark_behind(c, kMarkConsumed);
+    finish_group<C>(c, ops, group, tile0, tiles, rows, extras);
+    //profile: if (c.thread == 0) mark(c, kMarkStored);
+    buffer ^= 1;
+  }
+  c.chunk += (tileHi - tileLo) * C::kChunksPerTile;
+  end_task(c, in);
+}
