@@ -29,15 +29,21 @@ describe("bench", () => {
   test("stored results are told, drawn, and put into a page", async () => {
     const told = await mpk(["bench", page]);
     expect(told).toMatchObject({ code: 0, err: "" });
-    expect(told.out).toMatch(/Qwen3-8B.*\n.*p50 3.766 ms/);
+    const stored = JSON.parse(readFileSync(page, "utf8")).results;
+    const { model, ms, torch } = stored[0];
+    expect(told.out).toContain(`per token: p50 ${ms.p50.toFixed(3)} ms`);
     const [svg, md] = [join(dir, "c.svg"), join(dir, "p.md")];
     writeFileSync(md, "# x\n<!-- begin results -->\n<!-- end results -->\n");
     const ran = await mpk(["bench", page, "--chart", svg, "--page", md]);
     expect(ran).toMatchObject({ code: 0, out: "", err: `wrote ${svg}\nwrote ${md}\n` });
-    expect(readFileSync(svg, "utf8")).toMatch(/^<svg [^]*PyTorch 5.067/);
-    expect(readFileSync(md, "utf8")).toContain("| **3.766** |");
+    expect(readFileSync(svg, "utf8")).toMatch(
+      new RegExp(`^<svg [^]*PyTorch ${torch.msPerToken?.toFixed(3) ?? ""}`),
+    );
+    expect(readFileSync(md, "utf8")).toMatch(
+      new RegExp(`\\| ${model} .*\\| \\*\\*${ms.p50.toFixed(3)}\\*\\* \\|`),
+    );
     const json = JSON.parse((await mpk(["bench", page, "--json"])).out);
-    expect(json.results).toHaveLength(3);
+    expect(json.results).toHaveLength(stored.length);
   });
 
   test("files that cannot be drawn are refused by name", async () => {
