@@ -17,13 +17,14 @@ const constants: fc.Arbitrary<SimulationConstants> = fc
     prologueNanos: fc.integer({ min: 0, max: 2000 }),
     epilogueNanos: fc.integer({ min: 0, max: 1000 }),
     stateNanos: fc.integer({ min: 0, max: 2000 }),
+    stepNanos: fc.integer({ min: 0, max: 9000 }),
     activationBytesPerNano: fc.integer({ min: 1, max: 100 }),
     stateBytesPerNano: fc.integer({ min: 1, max: 100 }),
   });
 
 const free: SimulationConstants = Object.freeze({
   streamShare: 1, chunkNanos: 0, copyLatencyNanos: 0, handOffNanos: 0,
-  signalNanos: 0, flagNanos: 0, prologueNanos: 0, epilogueNanos: 0, stateNanos: 0,
+  signalNanos: 0, flagNanos: 0, prologueNanos: 0, epilogueNanos: 0, stateNanos: 0, stepNanos: 0,
   activationBytesPerNano: Infinity, stateBytesPerNano: Infinity,
 });
 

@@ -20,7 +20,7 @@ export interface Pages {
 /** Costs of no real machine, so that none's changes alter the pictures. */
 const constants = {
   streamShare: 0.9, copyLatencyNanos: 700, handOffNanos: 700, signalNanos: 5, flagNanos: 400,
-  prologueNanos: 600, epilogueNanos: 400, stateNanos: 500, activationBytesPerNano: 25,
+  prologueNanos: 600, epilogueNanos: 400, stateNanos: 500, stepNanos: 1000, activationBytesPerNano: 25,
   stateBytesPerNano: 50, chunkNanos: 800,
 };
 

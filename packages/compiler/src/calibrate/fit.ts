@@ -27,8 +27,8 @@ export interface Predicted {
  * logarithm. Observations of sums cannot tell all costs apart; what they leave open stays near.
  */
 const fitted = {
-  streamShare: 0.03, copyLatencyNanos: 0.15, flagNanos: 0.5, handOffNanos: 0.5, prologueNanos: 0.5,
-  epilogueNanos: 0.5, stateNanos: 0.5, chunkNanos: 0.5,
+  streamShare: 0.02, copyLatencyNanos: 0.15, flagNanos: 0.5, handOffNanos: 0.2, prologueNanos: 0.3,
+  epilogueNanos: 0.3, stateNanos: 0.2, chunkNanos: 0.5,
 } as const satisfies Partial<Record<keyof SimulationConstants, number>>;
 type Fitted = keyof typeof fitted;
 const names = Object.keys(fitted) as readonly Fitted[];

@@ -13,9 +13,12 @@ const looks = (): (() => number) => {
 };
 
 test("costs fitted to some steps predict others", async () => {
-  const start = gpus.h200.constants;
+  const start: SimulationConstants = {
+    ...gpus.h200.constants, flagNanos: 320, handOffNanos: 800, prologueNanos: 800, epilogueNanos: 400,
+    chunkNanos: 800,
+  };
   const hidden: SimulationConstants = {
-    ...start, flagNanos: 700, handOffNanos: 1400, prologueNanos: 1200, epilogueNanos: 250,
+    ...start, flagNanos: 700, handOffNanos: 1000, prologueNanos: 1200, epilogueNanos: 250,
   };
   const machine = virtual(4, { readBytesPerSecond: 4 * 35e9 });
   const observed = async (layers: number, width: number, protocol: "flag" | "counter") => {

@@ -24,6 +24,8 @@ export interface SimulationConstants {
   readonly epilogueNanos: number;
   /** More for a task that reads a state: attention's chain of dependent stages. */
   readonly stateNanos: number;
+  /** More for the task that chooses the token: the host is told, the next step described. */
+  readonly stepNanos: number;
   /** Activations that other SMs wrote. */
   readonly activationBytesPerNano: number;
   /** Rows of a state. */
@@ -31,22 +33,23 @@ export interface SimulationConstants {
 }
 
 /**
- * H200, fitted to step times of three models measured on H200s, with hand-offs by flags and by
- * counters: `bench/measured.json` lists them, docs/performance.md how far off others are. Sums are
- * fitted, not each constant: only a profile can tell them apart.
+ * H200, fitted to step times of four models measured on one, with flags: `bench/measured.json` lists
+ * them, docs/performance.md how far off others are. Sums are fitted, not each constant: only a
+ * profile can tell them apart. `stepNanos` is from a profile.
  */
 export const h200Constants: SimulationConstants = Object.freeze({
-  streamShare: 0.941,
-  copyLatencyNanos: 633,
-  handOffNanos: 762,
+  streamShare: 1,
+  copyLatencyNanos: 1020,
+  handOffNanos: 1500,
   signalNanos: 5.4,
-  flagNanos: 318,
-  prologueNanos: 771,
-  epilogueNanos: 415,
-  stateNanos: 469,
+  flagNanos: 294,
+  prologueNanos: 1040,
+  epilogueNanos: 800,
+  stateNanos: 381,
+  stepNanos: 5500,
   activationBytesPerNano: 28,
   stateBytesPerNano: 50,
-  chunkNanos: 791,
+  chunkNanos: 48,
 });
 
 export const costNames = Object.keys(h200Constants) as readonly (keyof SimulationConstants)[];

@@ -33,7 +33,8 @@ export function taskCosts(
     return constants.prologueNanos
       + activations / constants.activationBytesPerNano
       + rows / constants.stateBytesPerNano
-      + (past.length > 0 ? constants.stateNanos : 0);
+      + (past.length > 0 ? constants.stateNanos : 0)
+      + (isChoice ? constants.stepNanos : 0);
   });
   return { prologue, epilogueNanos: constants.epilogueNanos };
 }

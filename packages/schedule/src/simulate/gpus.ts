@@ -30,7 +30,7 @@ const h200Gigahertz = 1.98;
 
 /** Costs that are instructions of one SM, which go with its clock; the rest is memory's. */
 const clocked = [
-  "chunkNanos", "prologueNanos", "epilogueNanos", "stateNanos",
+  "chunkNanos", "prologueNanos", "epilogueNanos", "stateNanos", "stepNanos",
 ] as const satisfies readonly (keyof SimulationConstants)[];
 
 /** From data sheets: the H200's costs, those of instructions by the clock. Nothing was measured there. */
