@@ -5,11 +5,11 @@ import { parseProgram, printProgram, runPasses, verifyProgram } from "@mpk/ir";
 import { buildModel, readConfig } from "@mpk/models";
 import { bodyTable, scheduleTable, semanticsTable } from "@mpk/ops";
 import {
-  fromJson, parseJson, parseManifest, readIndex, readSafetensorsHeader,
+  fromJson, parseJson, parseManifest, parseProfileFile, readIndex, readSafetensorsHeader,
 } from "@mpk/runtime";
 import {
-  counterexampleOf, loadCounterexample, loadPlan, plan, replay, saveCounterexample, savePlan, verify,
-  virtual,
+  counterexampleOf, gpus, loadCounterexample, loadPlan, plan, readGpu, replay, saveCounterexample,
+  saveGpu, savePlan, simulate, verify, virtual,
 } from "@mpk/schedule";
 import fc, { type Arbitrary } from "fast-check";
 import {
@@ -17,6 +17,9 @@ import {
 } from "../../../scripts/fuzz.ts";
 import { newState, parseSoakState, rowOf, sampleOf } from "../src/endurance/state.ts";
 import { generationEos } from "../src/load.ts";
+import { accountsOf } from "../src/profile/index.ts";
+import { profileOf } from "../src/simulate/index.ts";
+import { requireSamePlan, runOf } from "../src/view/index.ts";
 import { tinyConfig } from "./checkpoint.ts";
 
 export interface Target {
@@ -192,6 +195,29 @@ function readSoak(bytes: Uint8Array): void {
   for (const sample of parseSoakState(bytes, "soak.json").samples) rowOf(sample);
 }
 
+const machineFiles: readonly unknown[] = [JSON.parse(saveGpu(gpus.h200))];
+
+/** A machine that is accepted can be simulated on. */
+function readMachine(bytes: Uint8Array): void {
+  const { constants } = readGpu(new TextDecoder().decode(bytes));
+  if (bytes.length % 16 === 0) simulate(smallest, scheduleTable, constants, { context: 2 });
+}
+
+const simulated = simulate(small, scheduleTable, gpus.h200.constants, { context: 2, record: true });
+const profiles: readonly unknown[] = [{
+  format: "mpk-profile", version: 1, model: "m", device: "d", context: 2,
+  setting: { machine: small.machine, target: "sm_90a", maxContext: 4, maxTokens: 1, plan: {} },
+  ...profileOf(small, simulated),
+}];
+
+/** A profile that is accepted, and is the plan's, can be shown. */
+function readProfile(bytes: Uint8Array): void {
+  const file = parseProfileFile(bytes, "a.profile.json");
+  requireSamePlan(small, file, "a.profile.json");
+  accountsOf(small, file, 1e12);
+  file.steps.forEach((_, i) => runOf(small, file, i, { label: "", kind: "measured", detail: "" }));
+}
+
 const programTexts = [printProgram(smallest.program), printProgram(small.program)];
 
 function readProgram(text: string): void {
@@ -209,6 +235,8 @@ export const targets: readonly Target[] = [
   target("saved plans", asBytes(jsonMutants(planJsons)), readPlanText),
   target("counterexamples", asBytes(jsonMutants(counterexamples)), replayText),
   target("Manifests", asBytes(jsonMutants(manifests)), readManifest),
+  target("machines", asBytes(jsonMutants(machineFiles)), readMachine),
+  target("profiles", asBytes(jsonMutants(profiles)), readProfile),
   target("soaks", asBytes(jsonMutants(soaks)), readSoak),
   target("Program texts", textMutants(programTexts), readProgram),
 ];
