@@ -371,6 +371,7 @@ template <class C> MPK_DEVICE void run_linear_of_one(Context& c, const u32* in) 
     //profile: }
     finish_group_of_one<C>(c, ops, partial + buffer * (kPartialBytes / 4), tile0, tiles, scales,
                            extras);
+    //profile: if (c.thread == 0) mark(c, kMarkStored);
     tile0 += Tiles::kGroup;
     if (tile0 >= tileHi) break;
     tiles = tileHi - tile0 < Tiles::kGroup ? tileHi - tile0 : Tiles::kGroup;
