@@ -55,7 +55,7 @@ describe("bench", () => {
     const mixed = await mpk(["bench", page, "qwen3-8b"]);
     expect(mixed.err).toContain("holds results, qwen3-8b is to be measured");
     const other = join(dir, "other.json");
-    writeFileSync(other, readFileSync(page, "utf8").replace("NVIDIA H200", "NVIDIA H100"));
+    writeFileSync(other, readFileSync(page, "utf8").replaceAll("NVIDIA H200", "NVIDIA H100"));
     expect((await mpk(["bench", page, other])).err).toContain("do not belong in one picture");
     const nowhere = await mpk(["bench", page, "--chart", join(dir, "no", "c.svg")]);
     expect(nowhere).toMatchObject({ code: 2 });

@@ -38,18 +38,18 @@ export interface SimulationConstants {
  * profile can tell them apart. `stepNanos` is from a profile.
  */
 export const h200Constants: SimulationConstants = Object.freeze({
-  streamShare: 1,
-  copyLatencyNanos: 1020,
-  handOffNanos: 1500,
+  streamShare: 0.9934,
+  copyLatencyNanos: 1087,
+  handOffNanos: 1380,
   signalNanos: 5.4,
-  flagNanos: 294,
-  prologueNanos: 1040,
-  epilogueNanos: 800,
-  stateNanos: 381,
+  flagNanos: 281.1,
+  prologueNanos: 975,
+  epilogueNanos: 699.1,
+  stateNanos: 393.6,
   stepNanos: 5500,
   activationBytesPerNano: 28,
   stateBytesPerNano: 50,
-  chunkNanos: 48,
+  chunkNanos: 39.07,
 });
 
 export const costNames = Object.keys(h200Constants) as readonly (keyof SimulationConstants)[];
