@@ -6,6 +6,7 @@ import { afterAll, expect, test } from "vitest";
 import { open, type Opened } from "../../src/index.ts";
 import { accountsOf } from "../../src/profile/index.ts";
 import { writeCheckpoint } from "../checkpoint.ts";
+import { expectInOrder } from "./order.ts";
 
 const dir = mkdtempSync(join(tmpdir(), "mpk-profile-"));
 afterAll(() => rmSync(dir, { recursive: true, force: true }));
@@ -33,11 +34,9 @@ test("flags in the data have their marks too: tokens unchanged, hand-offs named"
   expect(tokens).toEqual(expected.tokens);
   for (const { sms } of profile!.steps) for (const { opened: gate, instructions } of sms) {
     let last = gate;
-    for (const { start, ready, asked, data, consumed, end } of instructions) {
-      for (const mark of [start, ready, asked, data, consumed, end].filter((m) => m !== null)) {
-        expect(mark).toBeGreaterThanOrEqual(last);
-        last = mark;
-      }
+    for (const one of instructions) {
+      expectInOrder(last, one);
+      last = one.end;
     }
   }
   const accounts = accountsOf(opened.compiled.plan, profile!, 1e12);

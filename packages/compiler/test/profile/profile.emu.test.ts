@@ -9,6 +9,7 @@ import { accountsOf, partNames } from "../../src/profile/index.ts";
 import { layered, passed } from "../../../cuda/test/emitted/programs.ts";
 import { writeCheckpoint } from "../checkpoint.ts";
 import { expectSame, runEmulated, type EmulatedCase } from "../emulated.ts";
+import { expectInOrder } from "./order.ts";
 
 // A busy machine may take long to compile; nothing here measures time.
 vi.setConfig({ testTimeout: 300_000 });
@@ -49,13 +50,7 @@ test("marks come in order, producers before consumers, and the tokens are the sa
         for (const mark of ["asked", "data", "consumed"] as const) {
           expect(one[mark] === null).toBe(!streams);
         }
-        // Several threads mark: what one of them has done before the other is in order. A warp may be
-        // a task ahead of another: it waits for weights before the task's inputs are there.
-        const { start, ready, asked, data, consumed, end } = one;
-        for (const inner of [[last, start, ready, end], [start, asked, consumed], [data, consumed]]) {
-          const marks = inner.filter((each) => each !== null);
-          expect(marks).toEqual(marks.toSorted((a, b) => a - b));
-        }
+        expectInOrder(last, one);
         last = one.end;
       });
     }

@@ -5,7 +5,8 @@
 // dims, for two products of 16 dims: which dims those are is any order that both operands share.
 template <class C> struct QueryMap {
   static constexpr u32 kBlocks = (C::kD + 31) / 32;  // of 32 dims, four lanes' 16 bytes
-  static constexpr u32 kAtOnce = kBlocks < 2 ? 1 : 2;  // blocks of keys or values in registers
+  // Blocks of keys or values in registers; the widest heads' sums leave room for one.
+  static constexpr u32 kAtOnce = kBlocks < 2 || kBlocks > 6 ? 1 : 2;
   // Rows of shared memory: neighbours in other banks, two of them serve eight lanes.
   static constexpr u32 kRowBytes = kBlocks * 64 + (kBlocks % 2 == 0 ? 64 : 0);
   static constexpr u32 kRows = (kMaxTokens + 7) / 8 * 8;
