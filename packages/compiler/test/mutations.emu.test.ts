@@ -32,6 +32,10 @@ const named = (fault: string): Mutation => {
 test.each([
   "a signal is relaxed where it must release",
   "a stage is released by one lane before the others have read it",
+  "one token: a stage is freed before its reads have arrived",
+  "few tokens: a stage is freed before its reads have arrived",
+  "many tokens: a stage is freed before its reads have arrived",
+  "cached keys: a stage is freed before its reads have arrived",
   "mbarriers are not fenced for the copy engine",
 ].map(named))("$fault", async (mutation) => {
   const said = await sayOf(mutation, [1]);

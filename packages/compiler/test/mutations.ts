@@ -1,7 +1,7 @@
 /** @file Faults planted into the emitted source, of the kinds that kernels of this sort have had. */
 import { runPasses, splitAttention, type Program } from "@mpk/ir";
 import { semanticsTable } from "@mpk/ops";
-import { head, layered, linear, passed, writer } from "../../cuda/test/emitted/programs.ts";
+import { head, layered, linear, linears, passed, writer } from "../../cuda/test/emitted/programs.ts";
 import { attending } from "./emulated-programs.ts";
 import { runEmulated, runVirtual, type EmulatedCase } from "./emulated.ts";
 
@@ -14,11 +14,12 @@ export interface Mutation {
   readonly says: RegExp;
   readonly target?: string;
   /** For faults that only some programs show. */
-  readonly program?: "layerNorm" | "wide" | "fromOne" | "flags" | "split";
+  readonly program?: "layerNorm" | "wide" | "fromOne" | "flags" | "split" | "few" | "many";
 }
 
 const race = /: a race in /;
 const wrong = /other tokens|no token could be chosen/;
+const late = /a race with a read that may be under way in shared memory/;
 const unrolled = "for (u32 i = 0; i < in[kWordSignals]; i++) {\n";
 
 export const mutations: readonly Mutation[] = [
@@ -118,6 +119,37 @@ export const mutations: readonly Mutation[] = [
       "if (c.lane < 2) mbarrier_arrive(&c.shared->empty",
     ]],
     says: /an mbarrier takes 1 arrivals a phase, this is one more|: a race in |watchdog ended/,
+  },
+  {
+    fault: "one token: a stage is freed before its reads have arrived",
+    replace: [["    await_loads(word);\n", ""]],
+    says: late,
+    program: "flags",
+  },
+  {
+    fault: "few tokens: a stage is freed before its reads have arrived",
+    replace: [["      await_loads(read);\n      release", "      release"]],
+    says: late,
+    program: "few",
+  },
+  {
+    fault: "many tokens: a stage is freed before its reads have arrived",
+    replace: [["    }\n    read ^= a0.x ^ a1.x;\n  }\n  await_loads(read);\n", "    }\n  }\n"]],
+    says: late,
+    program: "many",
+  },
+  {
+    fault: "cached keys: a stage is freed before its reads have arrived",
+    replace: [["    trust_loads();\n#pragma unroll", "#pragma unroll"],
+      ["weights, first);\n    }\n    trust_loads();\n", "weights, first);\n    }\n"]],
+    says: late,
+    program: "split",
+  },
+  {
+    fault: "a stage is read by loads that nothing waits for",
+    replace: [["Vec4 a0 = load_staged(a + block * 1024);",
+      "Vec4 a0 = *reinterpret_cast<const Vec4*>(a + block * 1024);"]],
+    says: /a read that nothing waits for in shared memory/,
   },
   {
     fault: "a short copy",
@@ -264,6 +296,8 @@ const programs: Readonly<Record<"decoder" | NonNullable<Mutation["program"]>, ()
     const form = { heads: 2, kvHeads: 1, headDim: 64 };
     return runPasses(attending(form), semanticsTable, [splitAttention(2)]);
   },
+  few: () => linears(8, 96),
+  many: () => linears(64, 96),
   wide: () => {
     const w = writer("wide", { maxTokens: 8, maxContext: 32 });
     return head(w, linear(w, "w", w.embed(300, 64), 4096), 40);

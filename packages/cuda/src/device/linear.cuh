@@ -231,8 +231,8 @@ MPK_DEVICE void multiply_chunk(const u8* stage, const u8* act, bool active, u32 
   for (u32 block = 0; block < C::kBlocksPerChunk; block++) {
     Vec4 b = {0, 0, 0, 0};
     if (active) b = *reinterpret_cast<const Vec4*>(act + block * 64);
-    Vec4 a0 = *reinterpret_cast<const Vec4*>(a + block * 1024);
-    Vec4 a1 = *reinterpret_cast<const Vec4*>(a + block * 1024 + 512);
+    Vec4 a0 = load_staged(a + block * 1024);
+    Vec4 a1 = load_staged(a + block * 1024 + 512);
     mma_16x8x16(acc[0], a0, b.x, b.y);
     mma_16x8x16(acc[1], a1, b.z, b.w);
     read ^= a0.x ^ a1.x;

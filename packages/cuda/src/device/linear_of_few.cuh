@@ -7,7 +7,7 @@
 // of a chunk's last two blocks will do, as a warp's loads arrive in about their order.
 MPK_DEVICE u32 multiply_block(const u8* stage, u32 block, u32 lane, Vec4 x, float (&acc)[2][4]) {
   const u8* a = stage + block * 1024 + lane * 16;
-  const Vec4 a0 = *reinterpret_cast<const Vec4*>(a), a1 = *reinterpret_cast<const Vec4*>(a + 512);
+  const Vec4 a0 = load_staged(a), a1 = load_staged(a + 512);
   mma_16x8x16(acc[0], a0, x.x, x.y);
   mma_16x8x16(acc[1], a1, x.z, x.w);
   return a0.x ^ a1.x;

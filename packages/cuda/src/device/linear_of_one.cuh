@@ -164,10 +164,11 @@ struct SumsOfOne {
     for (u32 block = 0; block < C::kBlocksPerChunk; block++) {
       Vec4 b = {0, 0, 0, 0};
       if (active) b = *reinterpret_cast<const Vec4*>(act + block * 64);
-      const Vec4 a0 = *reinterpret_cast<const Vec4*>(stage + block * 1024);
-      const Vec4 a1 = *reinterpret_cast<const Vec4*>(stage + block * 1024 + 512);
+      const Vec4 a0 = load_staged(stage + block * 1024);
+      const Vec4 a1 = load_staged(stage + block * 1024 + 512);
       add(block, a0, a1, b);
     }
+    trust_loads();
   }
   // Adds to the warp's own slot of the tile: 16 floats.
   MPK_DEVICE void flush(float* slot, u32 lane) {
@@ -191,7 +192,7 @@ template <class C> struct Fragments {
     const u32 stride = is ? 512 : 0;
 #pragma unroll
     for (u32 i = 0; i < C::kBlocksPerChunk * 2; i++) {
-      a[i] = *reinterpret_cast<const Vec4*>(from + i * stride);
+      a[i] = load_staged(from + i * stride);
     }
     if (!is) return;
     u32 word = 0;  // of every load

@@ -138,8 +138,8 @@ MPK_DEVICE void multiply_tokens(const Context& c, const u8* stage, const SliceVi
   for (u32 i = 0; i < kPartBlocks<C>; i++) {
     const u32 b = from + i;
     if (C::kBlocksPerChunk % kPartBlocks<C> != 0 && b >= C::kBlocksPerChunk) break;
-    const Vec4 a0 = *reinterpret_cast<const Vec4*>(stage + b * 1024 + c.lane * 16);
-    const Vec4 a1 = *reinterpret_cast<const Vec4*>(stage + b * 1024 + 512 + c.lane * 16);
+    const Vec4 a0 = load_staged(stage + b * 1024 + c.lane * 16);
+    const Vec4 a1 = load_staged(stage + b * 1024 + 512 + c.lane * 16);
     const u8* x = c.work + slice.at + ((block + b) ^ slice.flip) * 64;
 #pragma unroll
     for (u32 t = 0; t < kCount; t++) {

@@ -249,6 +249,8 @@ MPK_DEVICE bool mbarrier_test(u64* bar, u32 parity) {
 //profile:   return done != 0;
 //profile: }
 
+// 16 bytes of a stage of the ring.
+MPK_DEVICE Vec4 load_staged(const void* p) { return *reinterpret_cast<const Vec4*>(p); }
 // Returns when the loads that `word` was made of have arrived. An H200 counts an arrival at a barrier
 // before loads from shared memory that are earlier in the program but have not been served yet: who frees
 // what it has just read must have it first.
@@ -256,6 +258,9 @@ MPK_DEVICE void await_loads(u32 word) {
   asm volatile("{ .reg .pred p; setp.eq.u32 p, %0, 0x9e3779b9; @p nanosleep.u32 1; }" ::"r"(word)
                : "memory");
 }
+// Where products took what was loaded, and nothing waits for them before the stage is freed: the compiler
+// may put the arrival before the last of them. That the next copy is slower has been seen, not promised.
+MPK_DEVICE void trust_loads() {}
 
 // The whole warp calls: copies `bytes` (a multiple of 512) to shared memory, completing on `bar`.
 MPK_DEVICE void copy_to_stage(u8* dst, const u8* src, u32 bytes, u64* bar, u32 lane) {

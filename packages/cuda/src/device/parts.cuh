@@ -40,6 +40,7 @@ template <class C> struct PartWarp {
       side.load(keys, first, c.lane);
       side.score(s.query, first, c.lane, terms);
     }
+    trust_loads();
 #pragma unroll
     for (u32 i = 0; i < 4 * Map::kTiles; i++) {
       p[i >> 2][i & 3u] = terms[0][i >> 2][i & 3u] + terms[1][i >> 2][i & 3u];
@@ -59,6 +60,7 @@ template <class C> struct PartWarp {
       if (count < Map::kKeys) side.clip(count, c.lane);
       sums.add(side, weights, first);
     }
+    trust_loads();
   }
 
   MPK_DEVICE void run(Context& c, const PartShared<C>& s, const Chunks& chunks, u32 column0,

@@ -53,7 +53,7 @@ template <class C> struct UnitSide {
       for (u32 i = 0; i < Map::kAtOnce; i++) {
         if (first + i >= Map::kSteps) break;
         const u16* from = side + (tile * Map::kSteps + first + i) * 256 + lane * 8;
-        at[tile][i] = *reinterpret_cast<const Vec4*>(from);
+        at[tile][i] = load_staged(from);
       }
     }
   }

@@ -43,6 +43,10 @@ void add_strong(u32* p, u32 v, Order order, Scope scope);
 void maximum_strong(u32* p, u32 v, Order order, Scope scope);
 u32 compare_swap_strong(u32* p, u32 expected, u32 v, Order order, Scope scope);
 
+// Reads of what copies bring, under way until this thread waits for all of its own.
+void load_late(const void* p, void* to, u32 bytes);
+void await_loads();
+
 // Before a read by a path that is not kept coherent (ld.global.nc).
 void read_constant(const void* p, u32 bytes);
 

@@ -133,7 +133,22 @@ inline void fence_async_shared() { fence_async(); }
 inline void mbarrier_arrive(u64* bar) { emulator::mbarrier_arrive(bar); }
 inline bool mbarrier_test(u64* bar, u32 parity) { return emulator::mbarrier_test(bar, parity); }
 inline bool mbarrier_look(u64* bar, u32 parity) { return emulator::mbarrier_test(bar, parity); }
-inline void await_loads(u32) {}
+// Loads of stages are under way until they are waited for.
+inline Vec4 load_staged(const void* p) {
+#if defined(MPK_CHECK)
+  Vec4 v;
+  emulator::load_late(p, &v, sizeof v);
+  return v;
+#else
+  return *static_cast<const Vec4*>(p);
+#endif
+}
+inline void await_loads(u32) {
+#if defined(MPK_CHECK)
+  emulator::await_loads();
+#endif
+}
+inline void trust_loads() { await_loads(0); }
 inline void copy_to_stage(u8* dst, const u8* src, u32 bytes, u64* bar, u32 lane) {
   if (MPK_HOST_BULK) {
     if (lane != 0) return;

@@ -1,6 +1,7 @@
 // What happened before what. See order.hpp.
 #include "order.hpp"
 
+#include <cstring>
 #include <unordered_map>
 #include <vector>
 
@@ -96,6 +97,27 @@ void touch_here(const void* p, u32 bytes, Access access, Manner manner, const vo
   if (f == nullptr) return;
   const Standing& s = f->standing;
   touch(p, bytes, {access, manner, actor_of(*f), s.time, &s.known.seen, nullptr, site});
+}
+
+void load_late(const void* p, void* to, u32 bytes) {
+  std::memcpy(to, p, bytes);
+  if (!kChecking || !watching || !in_arena(p)) return;
+  Fiber& f = *running();
+  const void* site = __builtin_return_address(0);
+  Standing& s = f.standing;
+  touch(p, bytes, {Access::read, Manner::plain, actor_of(f), kLate, &s.known.seen, nullptr, site});
+  s.late.push_back({p, bytes, site});
+}
+
+void await_loads() {
+  Fiber& f = *running();
+  Standing& s = f.standing;
+  for (const LateRead& r : s.late) {
+    if (!is_watching()) break;
+    touch_arrived(r.p, r.bytes, {Access::read, Manner::plain, actor_of(f), s.time, &s.known.seen,
+                                 nullptr, r.site});
+  }
+  s.late.clear();
 }
 
 void read_constant(const void* p, u32 bytes) {

@@ -3,6 +3,8 @@
 #ifndef MPK_ORDER_HPP
 #define MPK_ORDER_HPP
 
+#include <vector>
+
 #include "clocks.hpp"
 #include "shadow.hpp"
 
@@ -26,9 +28,17 @@ struct Knowledge {
   }
 };
 
+// A read of a stage that has not been waited for.
+struct LateRead {
+  const void* p;
+  u32 bytes;
+  const void* site;
+};
+
 // A thread's knowledge and its own time, which moves on whenever others may learn of it.
 struct Standing {
   Knowledge known;
+  std::vector<LateRead> late;
   u32 time = 1;
   u32 copies = 0;  // that it has started (cp.async)
   u32 twin = 0;    // actor of its copies; 0: none yet

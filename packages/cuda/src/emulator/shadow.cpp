@@ -129,6 +129,7 @@ bool is_thread(const Mark& m) { return m.index < here.threads; }
 
 void check_readers(const void* p, const Touch& t, const Readers& r, u32 halves) {
   if (r.mark.time == 0 || (r.halves & halves) == 0 || !may_clash(t, r.mark)) return;
+  if (r.mark.time == kLate) report(p, r.mark, t, "a race with a read that may be under way");
   Mark m = r.mark;
   if (!is_thread(m)) {
     if (!knows(t, m, *t.known)) report(p, m, t, "a race");
@@ -200,10 +201,33 @@ void add_reader(Word& w, const Touch& t, u32 halves) {
   w.more->push_back(mine);
 }
 
+// What copies bring may be overwritten as soon as it is handed back, by other threads too.
+void check_arrival(const void* p, const Word& w, const Touch& t) {
+  const Mark& m = w.writes[0];
+  if (t.manner != Manner::plain || t.time == kLate || m.time == 0) return;
+  if (sites[m.site].manner == Manner::copy) report(p, m, t, "a read that nothing waits for");
+}
+
+// A thread's late read of this word, once it is there.
+void take_late(Word& w, Actor reader) {
+  const u32 lane = 1u << reader.index % 32;
+  auto take = [&](Readers& r) {
+    if (r.mark.time != kLate || r.mark.block != reader.block) return;
+    if (r.mark.index != reader.index - reader.index % 32) return;
+    r.lanes &= ~lane;
+    if (r.lanes == 0) r.mark.time = 0;
+  };
+  take(w.first);
+  if (w.more != nullptr) {
+    for (Readers& r : *w.more) take(r);
+  }
+}
+
 void touch_word(const void* p, Word& w, const Touch& t, u32 halves) {
   if (halves & 1) check_write(p, t, w.writes[0]);
   if (halves & 2) check_write(p, t, w.writes[1]);
   if (t.access == Access::read) {
+    check_arrival(p, w, t);
     add_reader(w, t, halves);
     return;
   }
@@ -273,6 +297,14 @@ void touch(const void* p, u32 bytes, const Touch& t) {
     const u32 halves = half % 2 == 1 ? 2u : half + 1 < end ? 3u : 1u;
     touch_word(arena + word * 4, *word_at(word), t, halves);
     half = (word + 1) * 2;
+  }
+}
+
+void touch_arrived(const void* p, u32 bytes, const Touch& t) {
+  const u64 first = static_cast<u64>(static_cast<const u8*>(p) - arena) / 4;
+  for (u64 word = first; word <= first + (bytes - 1) / 4; word++) {
+    take_late(*word_at(word), t.actor);
+    add_reader(*word_at(word), t, 3);
   }
 }
 

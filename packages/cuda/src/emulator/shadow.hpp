@@ -34,6 +34,10 @@ bool in_arena(const void* p);
 void forget_touches();
 // Checks and records; faults at a race.
 void touch(const void* p, u32 bytes, const Touch& t);
+// The time of a read that may be under way when its thread lets others know of what it did. Once it has
+// been waited for, it has happened at `t.time`.
+constexpr u32 kLate = 0xffffffff;
+void touch_arrived(const void* p, u32 bytes, const Touch& t);
 // A read past coherence (ld.global.nc): nobody may have written since the launch began.
 void check_constant(const void* p, u32 bytes, const void* site);
 
