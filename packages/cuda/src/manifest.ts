@@ -155,6 +155,20 @@ export const ReportKind = {
 export const watchdogNanosOf = ({ maxTokens, maxContext }: Manifest["limits"]): bigint =>
   1_200_000_000n + 10_000n * BigInt(maxTokens) * BigInt(maxContext);
 
+/** A step may hold many waits, each as long as the watchdog allows. */
+const waitsOfAStep = 30;
+const leastLostMillis = 5000;
+
+/**
+ * Milliseconds without a new step after which a kernel that has begun is lost: its own watchdog ought to
+ * have ended it long before.
+ */
+export function lostMillisOf(limits: Manifest["limits"], watchdogNanos: bigint): number {
+  const short = watchdogNanosOf({ ...limits, maxTokens: 0 });
+  const perStep = Number(watchdogNanosOf(limits) - short) / 1e6 * waitsOfAStep;
+  return Math.max(leastLostMillis + perStep, 2 * Number(watchdogNanos) / 1e6 + 2000);
+}
+
 /** Bytes of one step descriptor: tokens, position, stop, output count, then ids. */
 export function stepBytes(maxTokens: number): number {
   return Math.ceil((16 + 4 * maxTokens) / 64) * 64;

@@ -130,6 +130,21 @@ describe("on a GPU of host memory", () => {
     ]);
   });
 
+  test("a kernel that never ends is told in its time, and left alone", () => {
+    const start = performance.now();
+    const gone = "the GPU stopped answering: 3 steps are done and for 200 ms nothing has come, ";
+    const again = expect.stringMatching(/^code 7 the GPU stopped answering in a generation before/);
+    expect(lines("lost")).toEqual([
+      expect.stringContaining(`code 7 ${gone}`), "tokens 9", again, "tokens", "freed 0",
+      expect.stringMatching(/^code 7 the watchdog ended the kernel: in step 2, SM 7, .*; then the GPU/),
+      "tokens 9", again, "tokens", "freed 0",
+      "code 1 from the callback", "tokens", again, "tokens", "freed 0",
+      "code 0 ", "summary 1 5 7 1.5", "tokens", "code 0 ", "summary 1 5 7 1.5",
+      "tokens 15 18 21 24 27", "freed 0",
+    ]);
+    expect(performance.now() - start).toBeLessThan(10_000);
+  });
+
   test("whichever CUDA call fails, its error comes out and nothing stays allocated", () => {
     const [counts = ""] = lines("faults");
     const [, opens, generations, silent, leaks] =

@@ -1,7 +1,7 @@
 /** @file A GPU that no longer answers ends no process: it is told, soon, and nothing waits for it. */
-import { ControlWord, controlWords, watchdogNanosOf } from "@mpk/cuda/manifest";
+import { ControlWord, controlWords, lostMillisOf, watchdogNanosOf } from "@mpk/cuda/manifest";
 import { afterAll, beforeAll, expect, test } from "vitest";
-import { lostMillisOf, standstill } from "../src/cuda/lost.ts";
+import { standstill } from "../src/cuda/lost.ts";
 import { fakeGpu, manifest, read, type FakeGpu } from "./fake-gpu.ts";
 import { life } from "./fault-life.ts";
 
@@ -58,8 +58,8 @@ test("only a kernel that has begun and stands still is lost", () => {
 test("the time grows with what a step may take, and with the watchdog", () => {
   const { limits } = manifest;
   const own = watchdogNanosOf(limits);
-  expect(lostMillisOf(manifest, own)).toBeGreaterThan(2 * Number(own) / 1e6);
+  expect(lostMillisOf(limits, own)).toBeGreaterThan(2 * Number(own) / 1e6);
   const long = { ...manifest, limits: { ...limits, maxTokens: 64, maxContext: 131_072 } };
-  expect(lostMillisOf(long, watchdogNanosOf(long.limits))).toBeGreaterThan(1e6);
-  expect(lostMillisOf(manifest, 3_600_000_000_000n)).toBeGreaterThan(7_200_000);
+  expect(lostMillisOf(long.limits, watchdogNanosOf(long.limits))).toBeGreaterThan(1e6);
+  expect(lostMillisOf(limits, 3_600_000_000_000n)).toBeGreaterThan(7_200_000);
 });

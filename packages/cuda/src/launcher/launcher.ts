@@ -3,6 +3,7 @@ import { readFileSync } from "node:fs";
 import {
   ControlWord,
   controlWords,
+  lostMillisOf,
   type Manifest,
   packParams,
   paramsAsC,
@@ -16,7 +17,7 @@ import { render } from "../templates.ts";
 /** Files that are the same for every model. */
 const fixedFiles = [
   "mpk.h", "mpk_json.hpp", "mpk_safetensors.hpp", "mpk_checkpoint.hpp", "mpk_device.hpp",
-  "mpk_pack.hpp", "mpk_load.hpp", "mpk_generation.hpp", "mpk_launcher.cpp",
+  "mpk_pack.hpp", "mpk_load.hpp", "mpk_lost.hpp", "mpk_generation.hpp", "mpk_launcher.cpp",
 ] as const;
 
 const generatedFiles = ["mpk_model.h", "mpk_model.cpp", "example_main.cpp"] as const;
@@ -105,6 +106,7 @@ function numbers({ launch, memory, limits }: Manifest) {
     u32("maxContext", limits.maxContext),
     u32("vocab", limits.vocab),
     u64("watchdogNanos", watchdogNanosOf(limits)),
+    u64("lostMillis", Math.ceil(lostMillisOf(limits, watchdogNanosOf(limits)))),
   ];
 }
 

@@ -36,7 +36,10 @@ typedef enum mpk_code {
   /* A CUDA call failed. After a fault on the GPU the process has to start anew. */
   MPK_ERROR_CUDA = 5,
   /* The model is generating already. */
-  MPK_ERROR_BUSY = 6
+  MPK_ERROR_BUSY = 6,
+  /* The GPU stopped answering. Nothing of the model is freed, mpk_close does nothing: to free anything
+   * would wait for a kernel that never ends. End the process by _Exit, which waits for nothing. */
+  MPK_ERROR_LOST = 7
 } mpk_code;
 
 /* Filled by every function that takes one, also with MPK_OK; the caller owns it. May be NULL. */
@@ -105,6 +108,9 @@ typedef struct mpk_options {
   /* A wait inside the kernel longer than this ends it with MPK_ERROR_KERNEL; 0: the
    * model's own bound, 1.2 seconds and 10 microseconds a token of a step and position. */
   mpk_u64 watchdog_nanos;
+  /* A kernel that has begun and then makes no step for this long, nor ends, although its own watchdog
+   * should have ended it, is given up with MPK_ERROR_LOST; 0: the model's own bound, 5 seconds or more. */
+  mpk_u64 lost_millis;
 
   /* Outputs; the caller's memory, each may be NULL. Valid once mpk_generate returned MPK_OK. */
 

@@ -59,6 +59,8 @@ class Owned {
     if (handle_ != nullptr) Free(handle_);
   }
   Handle get() const { return handle_; }
+  // Nobody frees it any more.
+  void abandon() { handle_ = nullptr; }
 
  private:
   Handle handle_ = nullptr;

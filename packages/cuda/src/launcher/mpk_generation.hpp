@@ -2,11 +2,9 @@
 #ifndef MPK_GENERATION_HPP
 #define MPK_GENERATION_HPP
 
-#include <chrono>
 #include <cmath>
-#include <thread>
 
-#include "mpk_load.hpp"
+#include "mpk_lost.hpp"
 
 namespace mpk {
 
@@ -74,7 +72,8 @@ inline std::string watchdogText(const Model& model, const u32* control) {
 class Generation {
  public:
   Generation(const Model& model, mpk_model& owner, const mpk_options& options, int promptCount)
-      : model_(model), owner_(owner), options_(options), control_(owner.control.host<u32>()) {
+      : model_(model), owner_(owner), options_(options), control_(owner.control.host<u32>()),
+        lostMillis_(lostMillisOf(model, options)) {
     const u32 count = static_cast<u32>(promptCount), room = model.maxContext - count;
     const u32 wanted = static_cast<u32>(options.max_tokens);
     params_.promptCount = count;
@@ -94,7 +93,11 @@ class Generation {
   ~Generation() {
     if (!running_) return;
     stop();
-    cudaStreamSynchronize(owner_.stream.get());
+    Standstill isLost(control_, lostMillis_);
+    while (running_ && cudaStreamQuery(owner_.stream.get()) == cudaErrorNotReady) {
+      if (isLost()) abandon();
+      pause();
+    }
   }
   Generation(const Generation&) = delete;
   Generation& operator=(const Generation&) = delete;
@@ -122,6 +125,7 @@ class Generation {
   // Hands tokens out while the kernel writes them; returns once it ended.
   void follow(mpk_token_callback callback, void* user) {
     const u32* tokens = owner_.tokens.host<u32>();
+    Standstill isLost(control_, lostMillis_);
     u32 given = 0;
     while (running_) {
       // Asked before the count is read, so that no token of a kernel that ended is missed.
@@ -139,7 +143,13 @@ class Generation {
         stop();
       }
       if (stopped_) given = produced;
-      if (running_ && idle) std::this_thread::sleep_for(std::chrono::microseconds(20));
+      if (!running_ || !idle) continue;
+      if (isLost()) {
+        abandon();
+        const bool told = loadAcquire(control_ + kControlStatus) == kStatusWatchdog;
+        throw lostFailure(control_, lostMillis_, told ? watchdogText(model_, control_) : "");
+      }
+      pause();
     }
     if (!stopped_) handedOut_ = given;
   }
@@ -168,12 +178,22 @@ class Generation {
   mpk_model& owner_;
   const mpk_options& options_;
   u32* control_;
+  u64 lostMillis_;
   Params params_ = {};
   u32 promptSteps_ = 0, handedOut_ = 0;
   DeviceMemory stamps_, logits_;
   bool running_ = false, stopped_ = false;
 
   void stop() { storeRelease(control_ + kControlStop, 1); }
+  static void pause() { std::this_thread::sleep_for(std::chrono::microseconds(20)); }
+
+  // The kernel may go on for ever: nothing that it uses is given back.
+  void abandon() {
+    running_ = false;
+    owner_.lost = true;
+    stamps_.abandon();
+    logits_.abandon();
+  }
 
   void fillParams() {
     const auto at = [](const DeviceMemory& memory) { return static_cast<u8*>(memory.get()); };

@@ -70,7 +70,7 @@ mpk_model* mpk_open(const char* checkpoint_dir, mpk_error* error) {
 }
 
 void mpk_close(mpk_model* model) {
-  if (model == nullptr) return;
+  if (model == nullptr || model->lost) return;
   std::unique_ptr<mpk_model> closing(model);
   guarded(nullptr, [&] {
     const DeviceScope scope(model->device);
@@ -97,6 +97,10 @@ mpk_code mpk_generate(mpk_model* model, const int* prompt, int prompt_count,
     checkOptions(chosen);
     checkPrompt(prompt, prompt_count);
     const Busy busy(*model);
+    if (model->lost) {
+      throw Failure{MPK_ERROR_LOST, "the GPU stopped answering in a generation before this one; end this "
+                                    "process, which frees the GPU"};
+    }
     const DeviceScope scope(model->device);
     Generation generation(kModel, *model, chosen, prompt_count);
     generation.launch(prompt);

@@ -77,6 +77,8 @@ struct mpk_model {
   mpk::DeviceMemory packed, resident, scratch, kv, pageTable, events, steps, prompt;
   mpk::MappedMemory control, tokens;
   std::atomic_flag busy = ATOMIC_FLAG_INIT;
+  // The GPU stopped answering: each call that frees something would wait for a kernel that never ends.
+  bool lost = false;
 
   // With the device current.
   void load(const mpk::Model& model, const mpk::Checkpoint& checkpoint) {

@@ -63,6 +63,14 @@ void decode(Params p) {
     return endWith(control, kStatusBadToken);
   }
   if (fakeGpu.mode == FakeGpu::fault) return;
+  if (fakeGpu.mode == FakeGpu::deaf) reportWatchdog(control);
+  if (fakeGpu.mode == FakeGpu::deaf || fakeGpu.mode == FakeGpu::stuck) {
+    reinterpret_cast<i32*>(p.tokens)[0] = 9;
+    storeWord(control + kControlProduced, 1);
+    storeWord(control + kControlSteps, 3);
+    while (!loadWord(&fakeGpu.comesBack)) std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    return;
+  }
   u32 sum = 0, step = 0;
   const auto endStep = [&] {
     if (step < p.logitsSteps) {
@@ -108,12 +116,19 @@ void* take(size_t bytes) {
   return at;
 }
 cudaError_t giveBack(void* at) {
+  if (!ended) fakeGpu.freedBusy++;
   fakeGpu.live--;
   std::free(at);
   return cudaSuccess;
 }
 
 }  // namespace
+
+void endStuckKernel() {
+  storeWord(&fakeGpu.comesBack, 1);
+  join();
+  storeWord(&fakeGpu.comesBack, 0);
+}
 
 extern "C" {
 cudaError_t cudaGetLastError() { return cudaSuccess; }

@@ -1,5 +1,8 @@
 // A program over mpk.h on the fake GPU. Arguments: scenario, checkpoint folder. Prints what it saw.
+#include <unistd.h>
+
 #include <cstdio>
+#include <cstdlib>
 #include <cstring>
 #include <stdexcept>
 #include <string>
@@ -167,6 +170,30 @@ void faults(const char* dir) {
   std::printf("opens %d generations %d silent %d leaks %d\n", opens, generations, silent, leaks);
 }
 
+// A kernel that never ends: told in time, and neither a second request nor closing waits for it.
+void lost(const char* dir) {
+  alarm(30);
+  const auto meet = [&](FakeGpu::Mode mode, mpk_token_callback callback) {
+    mpk_error error;
+    mpk_model* model = mpk_open(dir, &error);
+    fakeGpu.mode = mode;
+    mpk_options options = upTo(model, 5);
+    options.lost_millis = 200;
+    generate(model, options, callback);
+    generate(model, upTo(model, 5), keep);
+    mpk_close(model);
+    std::printf("freed %ld\n", fakeGpu.freedBusy);
+    fakeGpu.mode = FakeGpu::decoding;
+    endStuckKernel();
+  };
+  meet(FakeGpu::stuck, keep);
+  meet(FakeGpu::deaf, keep);
+  meet(FakeGpu::stuck, throwing);
+  meet(FakeGpu::decoding, nullptr);
+  std::fflush(stdout);
+  _Exit(0);  // what was left alone is no leak
+}
+
 // GPUs that do not fit.
 void misfits(const char* dir) {
   const FakeGpu good = fakeGpu;
@@ -192,6 +219,7 @@ int main(int argc, char** argv) {
   const std::string scenario = argc == 3 ? argv[1] : "";
   if (scenario == "faults") return faults(argv[2]), 0;
   if (scenario == "misfits") return misfits(argv[2]), 0;
+  if (scenario == "lost") return lost(argv[2]), 0;
   mpk_error error;
   mpk_model* model = mpk_open(argv[2], &error);
   if (model == nullptr) {

@@ -1,6 +1,6 @@
 /** @file The CUDA backend: weights packed on the GPU, one cooperative launch per generation. */
 import {
-  ControlWord, controlWords, type Manifest, Status, type Tools, watchdogNanosOf,
+  ControlWord, controlWords, lostMillisOf, type Manifest, Status, type Tools, watchdogNanosOf,
 } from "@mpk/cuda/manifest";
 import {
   turn, type DeviceBackend, type Finish, type Launch, type OnProgress, type Summary,
@@ -18,7 +18,7 @@ import { openDevice, type Device, type DevicePointer, type Handle } from "./devi
 import type { HostMemory } from "./device.ts";
 import { openDriver } from "./driver.ts";
 import { checkMemory, checkTarget } from "./fit.ts";
-import { lostError, lostMillisOf, standstill } from "./lost.ts";
+import { lostError, standstill } from "./lost.ts";
 import type { Environment } from "./libraries.ts";
 import { findCompiler } from "./nvrtc.ts";
 import { checkWeights, packScratchBytes, packWeights } from "./pack.ts";
@@ -132,7 +132,7 @@ async function load(
     manifest,
     weights,
     watchdogNanos,
-    lostMillis: options.lostMillis ?? lostMillisOf(manifest, watchdogNanos),
+    lostMillis: options.lostMillis ?? lostMillisOf(manifest.limits, watchdogNanos),
     pointers,
     control,
     events: [device.event(), device.event()],

@@ -1,21 +1,7 @@
 /** @file A GPU that no longer answers: told from one that is slow, and left alone from then on. */
-import { ControlWord, type Manifest, Status, watchdogNanosOf } from "@mpk/cuda/manifest";
+import { ControlWord, type Manifest, Status } from "@mpk/cuda/manifest";
 import { runtimeError, type MpkError } from "../errors.ts";
 import { watchdogError } from "./watchdog.ts";
-
-/** A step may hold many waits, each as long as the watchdog allows. */
-const waitsOfAStep = 30;
-const leastMillis = 5000;
-
-/**
- * Milliseconds without a new step after which a kernel that has begun is lost: its own watchdog ought to
- * have ended it long before.
- */
-export function lostMillisOf({ limits }: Manifest, watchdogNanos: bigint): number {
-  const short = watchdogNanosOf({ ...limits, maxTokens: 0 });
-  const perStep = Number(watchdogNanosOf(limits) - short) / 1e6 * waitsOfAStep;
-  return Math.max(leastMillis + perStep, 2 * Number(watchdogNanos) / 1e6 + 2000);
-}
 
 /** True once nothing has changed for too long. Before its first step a kernel may have to queue. */
 export function standstill(
