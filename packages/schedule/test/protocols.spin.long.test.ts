@@ -1,7 +1,8 @@
 /** @file The ring with more stages and warps, flags in the data on three SMs and over four steps. */
 import { afterAll, describe, expect, it } from "vitest";
 import {
-  abortInput, abortModel, compileSpin, flagDefects, flagInput, flagModel, ringInput, ringModel,
+  abortInput, abortModel, compileSpin, endlessDepth, flagDefects, flagInput, flagModel, lapInput, lapModel, launchInput, launchModel,
+  ringInput, ringModel,
 } from "../src/testing/index.ts";
 
 describe("the weight ring", () => {
@@ -18,6 +19,33 @@ describe("the weight ring", () => {
     const verdicts = model.search(inputs);
     console.log(inputs.map((input, i) => `${input}: ${verdicts[i]?.states} states`).join("\n"));
     expect(verdicts.map(({ error }) => error)).toEqual(inputs.map(() => null));
+  });
+});
+
+describe("the weight ring in launches of any length", () => {
+  const model = compileSpin(lapModel, endlessDepth);
+  afterAll(() => model.dispose());
+
+  it.each([[4, 4, 2, 5, 8], [6, 2, 3, 4, 12], [4, 2, 3, 7, 24]] as const)(
+    "%i stages, %i warps, %i in flight, steps of %i, numbers start over at %i",
+    (stages, warps, inFlight, stepChunks, lap) => {
+      const input = lapInput({ stages, warps, inFlight, stepChunks, lap, launches: 2, defect: "none" });
+      const [verdict] = model.search([input]);
+      console.log(`${input}: ${verdict?.states} states`);
+      expect(verdict?.error).toBeNull();
+    },
+  );
+});
+
+describe("launches in a row", () => {
+  const model = compileSpin(launchModel);
+  afterAll(() => model.dispose());
+
+  it.each([[3, 14, 2], [3, 6, 4], [2, 14, 5]])("%i SMs, %i steps, %i launches", (sms, steps, launches) => {
+    const input = launchInput({ sms, steps, launches, wordBits: 4, defect: "none" });
+    const [verdict] = model.search([input]);
+    console.log(`${input}: ${verdict?.states} states`);
+    expect(verdict?.error).toBeNull();
   });
 });
 

@@ -1,9 +1,13 @@
-/** @file The ring, the flags' protocol and the watchdog, searched exhaustively; every mistake shows. */
+/**
+ * @file The ring, launches in a row, the flags' protocol and the watchdog, searched exhaustively; every
+ * mistake shows.
+ */
 import { afterAll, describe, expect, it } from "vitest";
 import {
-  abortDefects, abortInput, abortModel, compileSpin, flagDefects, flagInput, flagModel, ringDefects, ringInput, ringModel,
+  abortDefects, abortInput, abortModel, compileSpin, endlessDepth, flagDefects, flagInput, flagModel, lapDefects, lapInput, lapModel,
+  launchDefects, launchInput, launchModel, ringDefects, ringInput, ringModel,
 } from "../src/testing/index.ts";
-import type { AbortDefect, RingCase } from "../src/testing/index.ts";
+import type { AbortDefect, LapCase, LaunchCase, RingCase } from "../src/testing/index.ts";
 
 describe("the weight ring", () => {
   const model = compileSpin(ringModel);
@@ -32,6 +36,59 @@ describe("the weight ring", () => {
 
   it("hangs where more chunks may be in flight than there are stages", () => {
     expect(errorsOf([{ inFlight: 5, taskChunks: 99 }])[0]).toMatch(/invalid end state/);
+  });
+});
+
+describe("the weight ring in launches of any length", () => {
+  const model = compileSpin(lapModel, endlessDepth);
+  afterAll(() => model.dispose());
+  const small: LapCase = {
+    stages: 4, warps: 2, inFlight: 3, stepChunks: 3, lap: 8, launches: 2, defect: "none",
+  };
+  const errorsOf = (cases: readonly Partial<LapCase>[]): readonly (string | null)[] =>
+    model.search(cases.map((some) => lapInput({ ...small, ...some }))).map(({ error }) => error);
+
+  it("delivers every chunk although numbers start over, launch after launch", () => {
+    const cases = [
+      { stages: 2, warps: 1, inFlight: 1, stepChunks: 3, lap: 4 },
+      { stages: 2, warps: 2, inFlight: 1, stepChunks: 5, lap: 4 },
+      { stages: 3, warps: 1, inFlight: 2, stepChunks: 4, lap: 12 },
+      {}, { inFlight: 2, stepChunks: 5 }, { inFlight: 2, stepChunks: 1, lap: 16, launches: 3 },
+    ];
+    expect(errorsOf(cases)).toEqual(cases.map(() => null));
+  });
+
+  it.each(lapDefects.slice(1))("fails if %s", (defect) => {
+    expect(errorsOf([{ defect }])).not.toEqual([null]);
+  });
+
+  it.each([4, 12, 6])("fails if numbers start over at %i, no multiple of two rounds of 4 stages", (lap) => {
+    expect(errorsOf([{ lap }])).not.toEqual([null]);
+  });
+});
+
+describe("launches in a row", () => {
+  const model = compileSpin(launchModel);
+  afterAll(() => model.dispose());
+  const small: LaunchCase = { sms: 2, steps: 6, launches: 2, wordBits: 4, defect: "none" };
+  const errorsOf = (cases: readonly Partial<LaunchCase>[]): readonly (string | null)[] =>
+    model.search(cases.map((some) => launchInput({ ...small, ...some }))).map(({ error }) => error);
+
+  it("find counters that wrap and are cleared, and a host that may stop them at any time", () => {
+    // Counts pass a whole word up to three times.
+    const cases = [
+      {}, { steps: 14, wordBits: 3 }, { steps: 14 }, { launches: 3, steps: 5 },
+      { sms: 3, steps: 7, wordBits: 4 }, { sms: 3, steps: 7, wordBits: 3 },
+    ];
+    expect(errorsOf(cases)).toEqual(cases.map(() => null));
+  });
+
+  it.each(launchDefects.slice(1))("fail if %s", (defect) => {
+    expect(errorsOf([{ defect, wordBits: 3 }])).not.toEqual([null]);
+  });
+
+  it("fail where a word does not tell how far a count is from its target", () => {
+    expect(errorsOf([{ sms: 3, wordBits: 1 }])).not.toEqual([null]);
   });
 });
 

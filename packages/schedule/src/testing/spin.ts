@@ -20,6 +20,8 @@ export interface SpinModel {
 
 /** Deeper than any bounded model here; a search that reaches it is not complete and throws. */
 const mostDepth = 50_000;
+/** For models that go on for ever: their longest path without a repeat. */
+export const endlessDepth = 1_000_000;
 
 function isOnPath(name: string): boolean {
   const folders = (process.env["PATH"] ?? "").split(delimiter);
@@ -45,7 +47,7 @@ function readVerdict(output: string): SpinVerdict {
 }
 
 /** Throws with the tool's own words where the text is no model. */
-export function compileSpin(promela: string): SpinModel {
+export function compileSpin(promela: string, depth = mostDepth): SpinModel {
   const folder = mkdtempSync(join(tmpdir(), "mpk-spin-"));
   const call = (command: string, args: readonly string[], input = ""): string => {
     const run = spawnSync(command, args, {
@@ -67,7 +69,7 @@ export function compileSpin(promela: string): SpinModel {
       inputs.forEach((input, i) => writeFileSync(join(folder, `${i}.in`), input));
       // One process for all: starting one from a large process takes longer than a small search.
       const loop = 'for (( i = 0; i < $0; i++ )); do ./pan $1 -w18 < $i.in; echo "$2"; done';
-      const args = ["-c", loop, String(inputs.length), `-m${mostDepth}`, separator];
+      const args = ["-c", loop, String(inputs.length), `-m${depth}`, separator];
       const outputs = call("bash", args).split(separator).slice(0, inputs.length);
       return outputs.map(readVerdict);
     },
