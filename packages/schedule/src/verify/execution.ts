@@ -102,6 +102,10 @@ class Unrolling {
   readonly #kinds: readonly StepKind[];
   /** By slot: steps done. */
   readonly #done: Uint8Array;
+  /** By step, of what slots poll, which many share: the writers seen done. */
+  readonly #seen: readonly Map<ReturnType<Model["polled"]>, number>[];
+  /** By step: steps of many tokens before it. */
+  readonly #manyBefore: readonly number[];
   /** By slot: SMs that poll for what it writes. */
   readonly #pollers = new Map<number, number[]>();
   #executed = 0;
@@ -112,6 +116,8 @@ class Unrolling {
     this.#watch = watch;
     this.#kinds = kinds;
     this.#done = new Uint8Array(model.slots);
+    this.#seen = kinds.map(() => new Map());
+    this.#manyBefore = kinds.map((_, step) => kinds.slice(0, step).filter((k) => k === "many").length);
     this.#counters = makeCounters(model);
     this.#clocks = Array.from({ length: machine.sms }, () => new Int32Array(machine.sms));
     this.#cursors = Array.from({ length: machine.sms }, (_, sm) => ({
@@ -152,8 +158,7 @@ class Unrolling {
         this.#trigger(signals.items[i] ?? -1, at, clock);
       }
       this.#done[at.slot] = at.step + 1;
-      this.#runnable.push(...(this.#pollers.get(at.slot) ?? []));
-      this.#pollers.delete(at.slot);
+      this.#wakePollers(at.slot);
       at.wait = 0;
       at.polled = 0;
       at.slot++;
@@ -187,13 +192,28 @@ class Unrolling {
   #passPolls(sm: number, at: Cursor): boolean {
     if (this.#kinds[at.step] !== "one") return true;
     const writers = this.#model.polled(at.slot);
-    for (; at.polled < writers.length; at.polled++) {
+    if (writers.length === 0) return true;
+    const seen = this.#seen[at.step];
+    at.polled = seen?.get(writers) ?? 0;
+    while (at.polled < writers.length) {
       const writer = writers[at.polled]?.writer ?? -1;
-      if ((this.#done[writer] ?? 0) > at.step) continue;
-      this.#pollers.set(writer, [...(this.#pollers.get(writer) ?? []), sm]);
-      return false;
+      if ((this.#done[writer] ?? 0) <= at.step) {
+        const pollers = this.#pollers.get(writer);
+        if (pollers === undefined) this.#pollers.set(writer, [sm]);
+        else pollers.push(sm);
+        break;
+      }
+      at.polled++;
     }
-    return true;
+    seen?.set(writers, at.polled);
+    return at.polled === writers.length;
+  }
+
+  #wakePollers(slot: number): void {
+    const pollers = this.#pollers.get(slot);
+    if (pollers === undefined) return;
+    this.#runnable.push(...pollers);
+    this.#pollers.delete(slot);
   }
 
   /** A many-only event in a step of one token. */
@@ -204,7 +224,7 @@ class Unrolling {
   /** Steps before this one that an event counts. */
   #counted(event: number, step: number): number {
     if (this.#model.plan.events.manyOnly[event] !== 1) return step;
-    return this.#kinds.slice(0, step).filter((kind) => kind === "many").length;
+    return this.#manyBefore[step] ?? 0;
   }
 
   /** True when the wait is over; joins what it guarantees. */

@@ -106,7 +106,7 @@ export function buildModel(plan: Plan, table: ScheduleTable): Model {
     reads,
     writes,
     ...pollsOf(plan, slotTask.length, reads, writes),
-    states: (slot) => {
+    states: remember(slotTask.length, (slot) => {
       const { model, regions } = taskOf(slot);
       return regions.states.map((r) => ({
         state: model.op.states[r.state] ?? -1,
@@ -115,7 +115,7 @@ export function buildModel(plan: Plan, table: ScheduleTable): Model {
         lo: r.lo,
         hi: r.hi,
       }));
-    },
+    }),
   };
 }
 
@@ -142,9 +142,12 @@ function pollsOf(
     const key = polled.map(({ value, lo, hi }) => `${value} ${lo} ${hi}`).join();
     const known = lists.get(key);
     if (known !== undefined) return known;
-    const found = polled.flatMap(({ value, lo, hi }) =>
-      (writers.get(value) ?? []).flatMap((write) =>
-        write.lo < hi && lo < write.hi ? [{ value, writer: write.slot }] : []));
+    const found: Poll[] = [];
+    for (const { value, lo, hi } of polled) {
+      for (const write of writers.get(value) ?? []) {
+        if (write.lo < hi && lo < write.hi) found.push({ value, writer: write.slot });
+      }
+    }
     lists.set(key, found);
     return found;
   };
@@ -191,7 +194,9 @@ function modelOp(instance: OpInstance, schedule: OpSchedule<unknown>): Omit<OpMo
   const view = tiles === 0 ? askView(instance, schedule) : null;
   const regions = (lo: number, hi: number): TaskRegions => {
     const key = `${lo} ${hi}`;
-    const found = asked.get(key) ?? schedule.tiling.regions(instance, lo, hi);
+    const known = asked.get(key);
+    if (known !== undefined) return known;
+    const found = schedule.tiling.regions(instance, lo, hi);
     asked.set(key, found);
     return found;
   };
