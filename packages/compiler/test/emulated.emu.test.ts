@@ -3,16 +3,16 @@ import { describe, expect, test, vi } from "vitest";
 import { attentionForms, everyOp, layered, linears, passed } from
   "../../cuda/test/emitted/programs.ts";
 import { open } from "../src/index.ts";
-import { attending } from "./emulated-programs.ts";
+import { attending, paths } from "./emulated-programs.ts";
 import { expectSame } from "./emulated.ts";
-import { expectGolden, kjv } from "./goldens.ts";
+import { expectGolden, families, kjv } from "./goldens.ts";
 
 // A busy machine may take long to compile; nothing here measures time.
 vi.setConfig({ testTimeout: 300_000 });
 
 describe("as the virtual GPU computes it", () => {
-  test("every op of the table, by bulk copies", async () => {
-    await expectSame({ program: everyOp(), target: "sm_90a" });
+  test.each(paths)("every op of the table, for %s", async (target) => {
+    await expectSame({ program: everyOp(), target });
   });
 
   test("linears in every form, by cp.async, threads in random order", async () => {
@@ -40,8 +40,9 @@ describe("watched", () => {
   });
 
   test("no race, by cp.async", async () => {
-    const program = passed(layered(2));
-    await expectSame({ program, target: "sm_80", scheduleSeed: 3, instrument: "races" });
+    for (const program of [passed(layered(2)), everyOp()]) {
+      await expectSame({ program, target: "sm_80", scheduleSeed: 3, instrument: "races" });
+    }
   });
 
   test("nothing out of bounds, nothing undefined", async () => {
@@ -49,9 +50,13 @@ describe("watched", () => {
   });
 });
 
-test("a family's small checkpoint, as transformers computes it", async () => {
-  await expectGolden("qwen3", 2e-2, { device: "emulated", sms: 4 });
-});
+// Every family, and every op on every target; all of both in the long tests.
+test.each(families.map((family, i) => [family, paths[i % paths.length] ?? "sm_90a"] as const))(
+  "%s, as transformers computes it, for %s",
+  async (family, target) => {
+    await expectGolden(family, 2e-2, { device: "emulated", target, sms: 4 });
+  },
+);
 
 const generate = async (scheduleSeed: number): Promise<readonly number[]> => {
   await using model = await open(kjv, { device: "emulated", scheduleSeed });

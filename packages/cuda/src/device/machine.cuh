@@ -258,8 +258,7 @@ MPK_DEVICE void await_loads(u32 word) {
   asm volatile("{ .reg .pred p; setp.eq.u32 p, %0, 0x9e3779b9; @p nanosleep.u32 1; }" ::"r"(word)
                : "memory");
 }
-// Where products took what was loaded, and nothing waits for them before the stage is freed: the compiler
-// may put the arrival before the last of them. That the next copy is slower has been seen, not promised.
+// Where only products took what was loaded: the compiler may put the arrival before the last (see ADR 3).
 MPK_DEVICE void trust_loads() {}
 
 // The whole warp calls: copies `bytes` (a multiple of 512) to shared memory, completing on `bar`.
@@ -309,8 +308,9 @@ MPK_DEVICE void copy_past_to_stage(u8* dst, const u8* src, u32 bytes, u64* bar, 
                  "l"(src + at)
                  : "memory");
   }
-  asm volatile("cp.async.mbarrier.arrive.noinc.shared::cta.b64 [%0];" ::"r"(shared_address(bar))
-               : "memory");
+  // Beside its copies' arrival the lane's own: it has read the step before what comes after the chunk.
+  asm volatile("cp.async.mbarrier.arrive.shared::cta.b64 [%0];" ::"r"(shared_address(bar)) : "memory");
+  mbarrier_arrive(bar);
 #endif
 }
 

@@ -142,6 +142,13 @@ void mbarrier_arrive_expect(u64* bar, u32 bytes) {
   maybe_switch();
 }
 
+void mbarrier_expect_arrival(u64* bar) {
+  touch_here(bar, 8, Access::read, Manner::strong, MPK_SITE);
+  Phase p = phase_at(bar);
+  p.pending++;
+  *bar = pack_phase(p);
+}
+
 bool mbarrier_test(u64* bar, u32 parity) {
   Fiber& f = *running();
   touch_here(bar, 8, Access::read, Manner::strong, MPK_SITE);

@@ -63,6 +63,8 @@ void fence_async();
 void bulk_copy(u8* dst, const u8* src, u32 bytes, u64* bar);
 // cp.async: copies 16 bytes later, in any order.
 void copy_async(u8* dst, const u8* src);
+// The phase takes one arrival more.
+void mbarrier_expect_arrival(u64* bar);
 // Arrives on the mbarrier once this thread's copies so far are done.
 void mbarrier_arrive_after_copies(u64* bar);
 

@@ -167,7 +167,9 @@ inline void copy_past_to_stage(u8* dst, const u8* src, u32 bytes, u64* bar, u32 
     return;
   }
   for (u32 at = lane * 16; at < bytes; at += 512) emulator::copy_async(dst + at, src + at);
+  emulator::mbarrier_expect_arrival(bar);
   emulator::mbarrier_arrive_after_copies(bar);
+  emulator::mbarrier_arrive(bar);
 }
 
 // A thread sees its own copies at the latest when it waits for them; here it does at once.
