@@ -1,4 +1,7 @@
-/** @file Every op, every family and every target's code on the CPU, in several thread orders. */
+/**
+ * @file Every op, every family and every target's code on the CPU, in several thread orders. Flags in the data and
+ * what is watched have files of their own.
+ */
 import { describe, expect, test } from "vitest";
 import {
   attentionForms, everyOp, layered, linears, passed, smallOps,
@@ -27,50 +30,6 @@ describe.each(paths)("%s, as the virtual GPU computes it", (target) => {
   test.each(families)("%s, as transformers computes it", async (family) => {
     await expectGolden(family, 2e-2, { device: "emulated", target, sms: 4, scheduleSeed: 6 });
   }, minutes);
-});
-
-/** The first adversarial schedules; MPK_SEEDS asks for more. */
-const seeds = Array.from({ length: Number(process.env["MPK_SEEDS"] ?? "12") }, (_, i) => i + 1);
-
-describe.each(["sm_90a", "sm_80"])("%s, watched", (target) => {
-  const programs = [everyOp(), linears(), passed(layered(2))];
-  test.each(programs)("no race in $name", async (program) => {
-    for (const scheduleSeed of seeds) {
-      const promptIds = scheduleSeed % 2 === 0 ? [5] : [1, 5, 3];
-      await expectSame({ program, target, scheduleSeed, instrument: "races", promptIds });
-    }
-  }, 10 * minutes);
-
-  test.each(programs)("nothing out of bounds in $name", async (program) => {
-    for (const scheduleSeed of [0, 1]) {
-      await expectSame({ program, target, scheduleSeed, instrument: "memory" });
-    }
-  }, 5 * minutes);
-
-  test.each(attentionForms)("no race in attention $heads/$kvHeads of $headDim", async (form) => {
-    const program = attending(form);
-    for (const promptIds of [[5], [1, 5, 3]]) {
-      await expectSame({ program, target, promptIds, scheduleSeed: 1, instrument: "races" });
-    }
-  }, 5 * minutes);
-});
-
-describe.each(["sm_90a", "sm_80"])("flags in the data on %s", (target) => {
-  const plan = { protocol: "flag" } as const;
-  test.each(families)("%s, as transformers computes it", async (family) => {
-    for (const [sms, scheduleSeed] of [[4, 6], [3, 0], [7, 7]] as const) {
-      await expectGolden(family, 2e-2, { device: "emulated", target, sms, scheduleSeed, plan });
-    }
-  }, 5 * minutes);
-
-  test.each([smallOps(), linears(), passed(layered(3))])("$name", async (program) => {
-    for (const [sms, scheduleSeed] of [[3, 0], [7, 1], [2, 2], [5, 4]] as const) {
-      for (const promptIds of [[1, 5, 3, 2, 8, 13, 7], [4]]) {
-        const planOptions = plan;
-        await expectSame({ program, target, sms, scheduleSeed, maxTokens: 6, promptIds, planOptions });
-      }
-    }
-  }, 5 * minutes);
 });
 
 test("the shipped checkpoint on every SM of an H200", async () => {
