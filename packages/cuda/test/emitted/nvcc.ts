@@ -44,6 +44,8 @@ export interface KernelUse {
 }
 
 export interface Compiled {
+  /** The machine code's file. */
+  readonly cubin: string;
   readonly decode: KernelUse;
   readonly pack: KernelUse;
   /** The compiler's lines that warn. */
@@ -74,6 +76,7 @@ async function compileOne(job: Job, folder: string): Promise<Compiled> {
   const log = stdout + stderr;
   const [, user, system] = /^cpu ([\d.]+) ([\d.]+)$/m.exec(stderr) ?? [];
   return {
+    cubin: file,
     decode: useOf(log, "mpk_decode"),
     pack: useOf(log, "mpk_pack"),
     warnings: log.split("\n").filter((line) => /warning/.test(line) && !known.test(line)),
