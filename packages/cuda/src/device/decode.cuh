@@ -117,6 +117,8 @@ MPK_DEVICE bool open_step(Context& c) {
 // The last consumer warp fetches instructions two ahead: it asks for the words before a task and hands
 // them over after it, so that nobody waits for them. An instruction without words ends the list.
 struct Fetch {
+  // Not where registers are few: the words would take some of them during the task.
+  static constexpr bool kEarly = !MPK_FEW_KEYS;
   static constexpr u32 kTurns = (kInstructionWords + 31) / 32;
   u32 repeat, words[kTurns], deltas[kTurns];
 
@@ -164,9 +166,10 @@ MPK_DEVICE void consume(Context& c) {
     for (;; c.instruction++) {
       const u32* in = instruction_words(c, c.instruction);
       if (in[kWordSize] == 0) break;
-      if (fetches) fetch.ask(c);
+      if (fetches && Fetch::kEarly) fetch.ask(c);
       //profile: if (c.thread == 0) mark(c, kMarkStart);
       run_body(c, in);
+      if (fetches && !Fetch::kEarly) fetch.ask(c);
       if (fetches) fetch.take(c, c.instruction + 2);
       //profile: if (c.instruction > 0) keep_marks(c, kConsumerWarps - 1, c.instruction - 1);
     }

@@ -18,10 +18,11 @@ template <class C> struct KeptProducts {
   typedef FewRows<C> Rows;
   static constexpr u32 kOwn =
       C::kChunksPerTile < kConsumerWarps ? 1 : C::kChunksPerTile / kConsumerWarps;
-  // Each tile, or each so many, brings a warp the same chunks of K, and those fit 64 registers.
+  // Each tile, or each so many, brings a warp the same chunks of K, and those fit 64 registers, or 32
+  // where attention has few as well.
   static constexpr bool kFits = (C::kChunksPerTile % kConsumerWarps == 0 ||
                                  kConsumerWarps % C::kChunksPerTile == 0) &&
-                                kOwn * C::kBlocksPerChunk <= 16;
+                                kOwn * C::kBlocksPerChunk <= (MPK_FEW_KEYS ? 8 : 16);
   typedef HeldRows<C, kOwn> Held;
   Held held = {};
   u32 next;  // this warp's next chunk, counted from the task's first

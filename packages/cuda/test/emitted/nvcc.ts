@@ -102,11 +102,13 @@ export async function compileAll(
 /** Registers of one thread so that a block of 288 is resident: 65536 / 384, in units of 8. */
 export const mostRegisters = 168;
 
-/** The compiler has nothing to say, and no register lies in local memory. */
-export function expectClean(compiled: Compiled | Error | undefined): asserts compiled is Compiled {
+/** The compiler has nothing to say, and at most `mostSpilled` bytes of registers lie in local memory. */
+export function expectClean(
+  compiled: Compiled | Error | undefined, mostSpilled = 0,
+): asserts compiled is Compiled {
   if (compiled instanceof Error) throw compiled;
   expect(compiled?.warnings).toEqual([]);
-  expect(compiled?.decode.spillBytes).toBe(0);
+  expect(compiled?.decode.spillBytes).toBeLessThanOrEqual(mostSpilled);
   expect(compiled?.pack.spillBytes).toBe(0);
   expect(compiled?.decode.registers).toBeLessThanOrEqual(mostRegisters);
 }
