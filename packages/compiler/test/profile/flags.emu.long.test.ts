@@ -3,25 +3,15 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, expect, test } from "vitest";
-import { open, type Opened } from "../../src/index.ts";
+import { open } from "../../src/index.ts";
 import { accountsOf } from "../../src/profile/index.ts";
 import { writeCheckpoint } from "../checkpoint.ts";
-import { expectInOrder } from "./order.ts";
+import { expectInOrder, generate } from "./marks.ts";
 
 const dir = mkdtempSync(join(tmpdir(), "mpk-profile-"));
 afterAll(() => rmSync(dir, { recursive: true, force: true }));
 const checkpoint = writeCheckpoint(join(dir, "tiny"));
 const options = { device: "emulated", sms: 3, maxContext: 64 } as const;
-
-async function generate(opened: Opened, profile: boolean) {
-  const wanted = { firstStep: 3, steps: 3 };
-  const generation = opened.session.generate({
-    promptIds: [1, 2, 3], maxTokens: 6, eosIds: [], ...(profile ? { profile: wanted } : {}),
-  });
-  const tokens: number[] = [];
-  for await (const id of generation) tokens.push(id);
-  return { tokens, profile: generation.summary().profile };
-}
 
 test("flags in the data have their marks too: tokens unchanged, hand-offs named", async () => {
   const flagged = { ...options, plan: { protocol: "flag" } } as const;

@@ -4,12 +4,12 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { InstructionTimes } from "@mpk/runtime";
 import { afterAll, describe, expect, test, vi } from "vitest";
-import { open, type Opened } from "../../src/index.ts";
+import { open } from "../../src/index.ts";
 import { accountsOf, partNames } from "../../src/profile/index.ts";
 import { layered, passed } from "../../../cuda/test/emitted/programs.ts";
 import { writeCheckpoint } from "../checkpoint.ts";
 import { expectSame, runEmulated, type EmulatedCase } from "../emulated.ts";
-import { expectInOrder } from "./order.ts";
+import { expectInOrder, generate } from "./marks.ts";
 
 // A busy machine may take long to compile; nothing here measures time.
 vi.setConfig({ testTimeout: 300_000 });
@@ -18,16 +18,6 @@ const dir = mkdtempSync(join(tmpdir(), "mpk-profile-"));
 afterAll(() => rmSync(dir, { recursive: true, force: true }));
 const checkpoint = writeCheckpoint(join(dir, "tiny"));
 const options = { device: "emulated", sms: 3, maxContext: 64 } as const;
-
-async function generate(opened: Opened, profile: boolean) {
-  const wanted = { firstStep: 3, steps: 3 };
-  const generation = opened.session.generate({
-    promptIds: [1, 2, 3], maxTokens: 6, eosIds: [], ...(profile ? { profile: wanted } : {}),
-  });
-  const tokens: number[] = [];
-  for await (const id of generation) tokens.push(id);
-  return { tokens, profile: generation.summary().profile };
-}
 
 test("marks come in order, producers before consumers, and the tokens are the same", async () => {
   await using opened = await open(checkpoint, { ...options, profile: true });

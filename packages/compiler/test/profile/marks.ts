@@ -1,6 +1,18 @@
-/** @file In which order a task's marks are, whichever of its threads made them. */
+/** @file Kept steps of a small checkpoint, and in which order a task's marks are in them. */
 import type { InstructionTimes } from "@mpk/runtime";
 import { expect } from "vitest";
+import type { Opened } from "../../src/index.ts";
+
+/** Six tokens behind three; with `profile`, the fourth step and the two after it are kept. */
+export async function generate(opened: Opened, profile: boolean) {
+  const wanted = { firstStep: 3, steps: 3 };
+  const generation = opened.session.generate({
+    promptIds: [1, 2, 3], maxTokens: 6, eosIds: [], ...(profile ? { profile: wanted } : {}),
+  });
+  const tokens: number[] = [];
+  for await (const id of generation) tokens.push(id);
+  return { tokens, profile: generation.summary().profile };
+}
 
 /**
  * Several threads mark: what one of them has done before the other is in order. A warp may be a task
