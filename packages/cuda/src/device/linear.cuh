@@ -301,7 +301,7 @@ template <class C> MPK_DEVICE void run_linear(Context& c, const u32* in) {
   // Tile after tile in the stream, whatever the groups: then groups may be as large as they fit.
   constexpr bool kTileOrder = C::kTilesPerGroup == 1 || C::kChunksPerSlice == C::kChunksPerTile;
   const u32* ops = operands(in);
-  const u32 tileLo = in[kWordTileLo];
+  const u32 tileLo = in[kWordTileLo], tileHi = in[kWordTileHi];
   constexpr u32 rows = 1;
   // Everything at once if it fits, else slice by slice.
   constexpr bool whole = kPadK * 2 + 64 <= kActivationBytes;
@@ -330,9 +330,8 @@ template <class C> MPK_DEVICE void run_linear(Context& c, const u32* in) {
   float* partial = reinterpret_cast<float*>(c.work + kActivationBytes);
   u32 chunk = c.chunk;
   u32 buffer = 0;
-  for (u32 tile0 = tileLo; tile0 < in[kWordTileHi]; tile0 += groupTiles) {
-    const u32 left = in[kWordTileHi] - tile0;  // read anew: registers are few
-    const u32 tiles = left < groupTiles ? left : groupTiles;
+  for (u32 tile0 = tileLo; tile0 < tileHi; tile0 += groupTiles) {
+    const u32 tiles = tileHi - tile0 < groupTiles ? tileHi - tile0 : groupTiles;
     typename C::Extras extras = {};
     load_first_extras<C>(c, ops, tile0, tiles, rows, extras);
     float* mine = partial + buffer * (kPartialBytes / 4) + c.warp * kSlot;
