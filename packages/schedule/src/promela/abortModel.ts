@@ -1,4 +1,5 @@
 /** @file The Promela text of the watchdog: any wait may give up, and every SM must get out. */
+import { given, readGiven } from "./given.ts";
 
 /** Numbers that the model loads. */
 export interface AbortCase {
@@ -41,18 +42,7 @@ export const abortInput = ({ sms, steps, watched, defect }: AbortCase): string =
  * token that rests on what an SM that gave up has not done, more steps than asked for, and a launch that
  * gave up without exactly one report.
  */
-export const abortModel = `
-c_decl {
-  static void mpk_read(short *to) {
-    int i;
-    for (i = 0; i < 4; i++) if (scanf("%hd", to + i) != 1) exit(90);
-  }
-}
-hidden short given[4];
-#define SMS    given[0]
-#define STEPS  given[1]
-#define WATCHED given[2]
-#define DEFECT given[3]
+export const abortModel = `${given("SMS", "STEPS", "WATCHED", "DEFECT")}
 #define MOST   ${abortLimits.sms}
 #define STAGES 2
 #define CAP    1     /* chunks in flight */
@@ -184,7 +174,7 @@ end:
 init {
   byte i;
   atomic {
-    c_code { mpk_read(given); };
+    ${readGiven};
     run producer();
     do :: i < SMS -> run consumers(i); i++ :: else -> break od
   };

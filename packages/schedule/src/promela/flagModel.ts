@@ -1,4 +1,5 @@
 /** @file The Promela text of flag-in-data edges: words that carry their own arrival, two copies. */
+import { given, readGiven } from "./given.ts";
 
 /** In the order of the numbers in the text. */
 export const flagDefects = [
@@ -32,17 +33,7 @@ export function flagInput(sms: number, steps: number, defect: FlagDefect): strin
  * the words one plain thing is watched: a state's rows, the rows of a step of many, the last op's
  * value, or the descriptor.
  */
-export const flagModel = `
-c_decl {
-  static void mpk_read(short *to) {
-    int i;
-    for (i = 0; i < 3; i++) if (scanf("%hd", to + i) != 1) exit(90);
-  }
-}
-hidden short given[3];
-#define N      given[0]
-#define STEPS  given[1]
-#define DEFECT given[2]
+export const flagModel = `${given("N", "STEPS", "DEFECT")}
 #define MOST_SMS ${flagLimits.sms}
 #define PLACES (2 * MOST_SMS * 2 + 1)
 #define DEPTH  (2 * ${flagLimits.steps} + 2)
@@ -238,7 +229,7 @@ proctype sm(byte me) {
 init {
   byte i;
   atomic {
-    c_code { mpk_read(given); };
+    ${readGiven};
     if :: many[0] = 0 :: many[0] = 1 fi;
     do :: watched < NEXT_STEP -> watched++ :: break od;
     do :: watched != NEXT_STEP && owner < N - 1 - (watched == LAST_VALUE) -> owner++ :: break od;

@@ -1,4 +1,5 @@
 /** @file The Promela text of the weight ring without an end: numbers that start over, launches in a row. */
+import { given, readGiven } from "./given.ts";
 
 /** Numbers that the model loads. */
 export interface LapCase {
@@ -45,21 +46,7 @@ const landings = Array.from(
  * kernel's way, decides stage, parity and warp, and what a stage holds is told by the true count, kept
  * modulo more than can be confused. A launch may be over at each step's end; the next one finds a block anew.
  */
-export const lapModel = `
-c_decl {
-  static void mpk_read(short *to) {
-    int i;
-    for (i = 0; i < 7; i++) if (scanf("%hd", to + i) != 1) exit(90);
-  }
-}
-hidden short ring[7];
-#define STAGES ring[0]
-#define WARPS  ring[1]
-#define CAP    ring[2]
-#define SHARE  ring[3]
-#define ROUND  ring[4]
-#define LAUNCHES ring[5]
-#define DEFECT ring[6]
+export const lapModel = `${given("STAGES", "WARPS", "CAP", "SHARE", "ROUND", "LAUNCHES", "DEFECT")}
 #define MOST_STAGES ${lapLimits.stages}
 #define MOST_WARPS  ${lapLimits.warps}
 #define GARBAGE 255
@@ -156,7 +143,7 @@ proctype warp(byte me) {
 
 init {
   byte i;
-  atomic { c_code { mpk_read(ring); } };
+  atomic { ${readGiven} };
   do
   :: launch < LAUNCHES ->
      atomic {

@@ -1,4 +1,5 @@
 /** @file The Promela text of launches in a row: counters that wrap and are cleared, host and kernel. */
+import { given, readGiven } from "./given.ts";
 
 /** Numbers that the model loads. */
 export interface LaunchCase {
@@ -41,19 +42,7 @@ export const launchInput = ({ sms, steps, launches, wordBits, defect }: LaunchCa
  * Searched for: a value, descriptor or token of another step or launch, and whoever does not get out.
  * Order in memory is that of the program: how it may be weaker is in the other models.
  */
-export const launchModel = `
-c_decl {
-  static void mpk_read(short *to) {
-    int i;
-    for (i = 0; i < 5; i++) if (scanf("%hd", to + i) != 1) exit(90);
-  }
-}
-hidden short given[5];
-#define N        given[0]
-#define STEPS    given[1]
-#define LAUNCHES given[2]
-#define WORDS    given[3]   /* values of a word */
-#define DEFECT   given[4]
+export const launchModel = `${given("N", "STEPS", "LAUNCHES", "WORDS", "DEFECT")}
 #define MOST     ${launchLimits.sms}
 #define ID(s)    (launch * 16 + (s) + 1)
 
@@ -114,7 +103,7 @@ proctype sm(byte me) {
 /* Reads tokens, and asks for a stop at any time or not at all. */
 init {
   byte i, taken;
-  atomic { c_code { mpk_read(given); } };
+  atomic { ${readGiven} };
   do
   :: launch < LAUNCHES ->
      atomic {

@@ -1,4 +1,5 @@
 /** @file The Promela text of one SM's weight ring: producer, copies, consumer warps, leaving. */
+import { given, readGiven } from "./given.ts";
 
 /** Numbers that the model loads: the ring, and what it is used for. */
 export interface RingCase {
@@ -50,20 +51,7 @@ const barrier = Array.from(
  * Chunk i goes to stage i mod stages and to warp i mod warps. A bulk copy (asynchronous proxy)
  * makes its stage garbage from its issue on and lands at any later time, in any order with others.
  */
-export const ringModel = `
-c_decl {
-  static void mpk_read(short *to) {
-    int i;
-    for (i = 0; i < 6; i++) if (scanf("%hd", to + i) != 1) exit(90);
-  }
-}
-hidden short ring[6];
-#define STAGES ring[0]
-#define WARPS  ring[1]
-#define CAP    ring[2]
-#define TASK   ring[3]
-#define CHUNKS ring[4]
-#define DEFECT ring[5]
+export const ringModel = `${given("STAGES", "WARPS", "CAP", "TASK", "CHUNKS", "DEFECT")}
 #define MOST_STAGES ${ringLimits.stages}
 #define MOST_WARPS  ${ringLimits.warps}
 #define GARBAGE 255
@@ -139,7 +127,7 @@ proctype warp(byte me) {
 init {
   byte i;
   atomic {
-    c_code { mpk_read(ring); };
+    ${readGiven};
     run producer();
     do :: i < WARPS -> next[i] = i; run warp(i); i++ :: else -> break od
   }
