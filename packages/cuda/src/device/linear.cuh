@@ -90,56 +90,47 @@ MPK_DEVICE float group_sum(Context& c, float v, u32 slot) {
   return sum;
 }
 
-// Statistics of each row into shared->scale: [row] scale, [8 + row] mean.
-template <class C, class X> MPK_DEVICE void row_statistics(Context& c, const X* x, u32 rows) {
-  const float inverse = 1.0f / static_cast<float>(C::kK);
-  for (u32 row = rows == 1 ? 0 : c.warp; row < rows; row += rows == 1 ? 1 : kConsumerWarps) {
-    const X* from = x + static_cast<u64>(row) * C::kXStride;
-    u32 index = rows == 1 ? c.thread : c.lane;
-    u32 stride = 4 * (rows == 1 ? kConsumerThreads : 32u);
-    float mean = 0.0f, v[4];
-    if (C::kNorm == 2) {
-      float sum = 0.0f;
-      for (u32 k = index * 4; k < C::kK; k += stride) {
-        load_clipped<C>(from, k, v);
-        sum += (v[0] + v[1]) + (v[2] + v[3]);
-      }
-      mean = (rows == 1 ? group_sum(c, sum, 0) : warp_sum(sum)) * inverse;
+// All consumer threads: scale and mean of one row to shared->scale, 0 and 8.
+template <class C, class X> MPK_DEVICE void row_statistics(Context& c, const X* x) {
+  constexpr float kInverse = 1.0f / static_cast<float>(C::kK);
+  constexpr u32 kStep = 4 * kConsumerThreads;
+  float mean = 0.0f, v[4];
+  if (C::kNorm == 2) {
+    float sum = 0.0f;
+    for (u32 k = c.thread * 4; k < C::kK; k += kStep) {
+      load_clipped<C>(x, k, v);
+      sum += (v[0] + v[1]) + (v[2] + v[3]);
     }
-    float squares = 0.0f;
-    for (u32 k = index * 4; k < C::kK; k += stride) {
-      load_clipped<C>(from, k, v);
-      for (u32 i = 0; i < 4; i++) {
-        float d = k + i < C::kK ? v[i] - mean : 0.0f;
-        squares += d * d;
-      }
+    mean = group_sum(c, sum, 0) * kInverse;
+  }
+  float squares = 0.0f;
+  for (u32 k = c.thread * 4; k < C::kK; k += kStep) {
+    load_clipped<C>(x, k, v);
+    for (u32 i = 0; i < 4; i++) {
+      float d = k + i < C::kK ? v[i] - mean : 0.0f;
+      squares += d * d;
     }
-    squares = (rows == 1 ? group_sum(c, squares, 1) : warp_sum(squares)) * inverse;
-    if (rows == 1 ? c.thread == 0 : c.lane == 0) {
-      c.shared->scale[row] = m_rsqrt(squares + C::kEps);
-      c.shared->scale[8 + row] = mean;
-    }
+  }
+  squares = group_sum(c, squares, 1) * kInverse;
+  if (c.thread == 0) {
+    c.shared->scale[0] = m_rsqrt(squares + C::kEps);
+    c.shared->scale[8] = mean;
   }
   consumer_barrier();
 }
 
-// Columns [k0, k0 + columns) of all rows to shared memory as bf16, normed, zero beyond kK.
+// Columns [k0, k0 + columns) of one row to shared memory as bf16, normed, zero beyond kK.
 template <class C, class X>
-MPK_DEVICE void load_activations(Context& c, const u32* ops, const X* x, u32 rows, u32 k0,
-                                 u32 columns, u32 rowBytes) {
-  u32 quads = columns / 4;
-  for (u32 row = 0; row < rows; row++) {
-    const X* from = x + static_cast<u64>(row) * C::kXStride;
-    float scale = C::kNorm ? c.shared->scale[row] : 1.0f;
-    float mean = C::kNorm == 2 ? c.shared->scale[8 + row] : 0.0f;
-    for (u32 quad = c.thread; quad < quads; quad += kConsumerThreads) {
-      u32 k = k0 + quad * 4;
-      float v[4];
-      load_clipped<C>(from, k, v);
-      if (C::kNorm) Norm<C>::apply(c, ops, k, mean, scale, v);
-      Vec2 out = {pack_bf16(v[0], v[1]), pack_bf16(v[2], v[3])};
-      *reinterpret_cast<Vec2*>(c.work + row * rowBytes + quad * 8) = out;
-    }
+MPK_DEVICE void load_activations(Context& c, const u32* ops, const X* x, u32 k0, u32 columns) {
+  const float scale = C::kNorm ? c.shared->scale[0] : 1.0f;
+  const float mean = C::kNorm == 2 ? c.shared->scale[8] : 0.0f;
+  for (u32 quad = c.thread; quad < columns / 4; quad += kConsumerThreads) {
+    const u32 k = k0 + quad * 4;
+    float v[4];
+    load_clipped<C>(x, k, v);
+    if (C::kNorm) Norm<C>::apply(c, ops, k, mean, scale, v);
+    *reinterpret_cast<Vec2*>(c.work + quad * 8) =
+        Vec2{pack_bf16(v[0], v[1]), pack_bf16(v[2], v[3])};
   }
 }
 
@@ -240,16 +231,12 @@ MPK_DEVICE void multiply_chunk(const u8* stage, const u8* act, bool active, u32 
   await_loads(read);
 }
 
-// Adds a warp's accumulators to its own slot: [tile][token][16] floats.
-MPK_DEVICE void flush_partial(float* slot, u32 rows, u32 lane, float (&acc)[2][4]) {
-  u32 row = lane >> 2, token = (lane & 3u) * 2;
-  if (token < rows) {
-    slot[token * 16 + row] += acc[0][0] + acc[1][0];
-    slot[token * 16 + row + 8] += acc[0][2] + acc[1][2];
-  }
-  if (token + 1 < rows) {
-    slot[(token + 1) * 16 + row] += acc[0][1] + acc[1][1];
-    slot[(token + 1) * 16 + row + 8] += acc[0][3] + acc[1][3];
+// Adds a warp's accumulators of one token to its own slot: 16 floats.
+MPK_DEVICE void flush_partial(float* slot, u32 lane, float (&acc)[2][4]) {
+  const u32 row = lane >> 2;
+  if ((lane & 3u) == 0) {
+    slot[row] += acc[0][0] + acc[1][0];
+    slot[row + 8] += acc[0][2] + acc[1][2];
   }
   for (u32 i = 0; i < 4; i++) acc[0][i] = acc[1][i] = 0.0f;
 }
@@ -298,13 +285,12 @@ template <class C> MPK_DEVICE void run_linear(Context& c, const u32* in) {
   }
   constexpr u32 kChunkColumns = C::kBlocksPerChunk * 32;
   constexpr u32 kPadK = C::kChunksPerTile * kChunkColumns;
-  // Tile after tile in the stream, whatever the groups: then groups may be as large as they fit.
-  constexpr bool kTileOrder = C::kTilesPerGroup == 1 || C::kChunksPerSlice == C::kChunksPerTile;
   const u32* ops = operands(in);
-  const u32 tileLo = in[kWordTileLo], tileHi = in[kWordTileHi];
-  constexpr u32 rows = 1;
-  // Everything at once if it fits, else slice by slice.
+  const u32 tileLo = in[kWordTileLo];
+  // Everything at once if it fits, for as many tiles as their sums, else slice by slice of each tile.
   constexpr bool whole = kPadK * 2 + 64 <= kActivationBytes;
+  constexpr u32 kGroupTiles = whole ? kSlot / 16 : 1;
+  constexpr u32 kSliceChunks = whole ? C::kChunksPerTile : C::kChunksPerSlice;
   const bool oneRow =
       //flags: !C::kFlagged &&  // those have a function of their own, and registers are few
       whole && OneRow<C>::kFits;
@@ -313,43 +299,35 @@ template <class C> MPK_DEVICE void run_linear(Context& c, const u32* in) {
   begin_task(c, in);
   const typename C::X* x = in_scratch<typename C::X>(c, ops[C::kXOperand]);
   if (C::kLastRow) x += static_cast<u64>(c.tokens - 1) * C::kXStride;
-  if (C::kNorm && !oneRow) row_statistics<C>(c, x, rows);
-  const u32 sliceChunks = whole ? C::kChunksPerTile : C::kChunksPerSlice;
-  const bool free = whole && kTileOrder;
-  const u32 groupTiles = free ? kSlot / (rows * 16) : C::kTilesPerGroup;
-  const u32 sliceStep = free ? C::kChunksPerTile : C::kChunksPerSlice;
-  const u32 sliceBytes = sliceChunks * kChunkColumns * 2;
-  const u32 rowBytes = sliceBytes + ((sliceBytes & 64u) ? 0 : 64);
+  if (C::kNorm && !oneRow) row_statistics<C>(c, x);
   if (oneRow) {
     one.load(c, x);
   } else if (whole) {
-    load_activations<C>(c, ops, x, rows, 0, kPadK, rowBytes);
+    load_activations<C>(c, ops, x, 0, kPadK);
   }
   if (whole) consumer_barrier();
   //profile: if (whole) mark_behind(c, kMarkPlaced, clock_word());
   float* partial = reinterpret_cast<float*>(c.work + kActivationBytes);
   u32 chunk = c.chunk;
   u32 buffer = 0;
-  for (u32 tile0 = tileLo; tile0 < tileHi; tile0 += groupTiles) {
-    const u32 tiles = tileHi - tile0 < groupTiles ? tileHi - tile0 : groupTiles;
+  for (u32 tile0 = tileLo; tile0 < in[kWordTileHi]; tile0 += kGroupTiles) {
+    const u32 left = in[kWordTileHi] - tile0;  // read anew: registers are few
+    const u32 tiles = left < kGroupTiles ? left : kGroupTiles;
     typename C::Extras extras = {};
-    load_first_extras<C>(c, ops, tile0, tiles, rows, extras);
+    load_first_extras<C>(c, ops, tile0, tiles, 1, extras);
     float* mine = partial + buffer * (kPartialBytes / 4) + c.warp * kSlot;
-    for (u32 i = c.lane; i < tiles * rows * 16; i += 32) mine[i] = 0.0f;
+    for (u32 i = c.lane; i < tiles * 16; i += 32) mine[i] = 0.0f;
     warp_barrier();
     //profile: if (tile0 == tileLo) mark_behind(c, kMarkAsked, clock_word());
-    for (u32 slice = 0; slice < C::kChunksPerTile; slice += sliceStep) {
-      const u32 left = C::kChunksPerTile - slice;
-      const u32 perTile = left < sliceStep ? left : sliceStep;
+    for (u32 slice = 0; slice < C::kChunksPerTile; slice += kSliceChunks) {
+      const u32 ahead = C::kChunksPerTile - slice;
+      const u32 perTile = ahead < kSliceChunks ? ahead : kSliceChunks;
       if (!whole) {
         consumer_barrier();
-        load_activations<C>(c, ops, x, rows, slice * kChunkColumns, perTile * kChunkColumns,
-                            rowBytes);
+        load_activations<C>(c, ops, x, slice * kChunkColumns, perTile * kChunkColumns);
         consumer_barrier();
       }
-      const u8* act = c.work + (whole ? slice * kChunkColumns * 2 : 0) +
-                      (c.lane >> 2) * rowBytes + (c.lane & 3u) * 16;
-      const bool active = (c.lane >> 2) < rows;
+      const u8* act = c.work + (c.lane & 3u) * 16;
       const u32 total = tiles * perTile;
       float acc[2][4] = {};
       // This warp's first chunk of the slice.
@@ -357,13 +335,13 @@ template <class C> MPK_DEVICE void run_linear(Context& c, const u32* in) {
       u32 tile = i / perTile, k = i % perTile;
       while (i < total) {
         wait_full(c, chunk + i);
-        multiply_chunk<C>(stage_of(c, chunk + i), act + k * (kChunkColumns * 2), active, c.lane,
+        multiply_chunk<C>(stage_of(c, chunk + i), act + k * (kChunkColumns * 2), c.lane < 4, c.lane,
                           acc);
         release_stage(c, chunk + i);
         i += kConsumerWarps;
         k += kConsumerWarps;
         if (k >= perTile || i >= total) {
-          flush_partial(mine + tile * rows * 16, rows, c.lane, acc);
+          flush_partial(mine + tile * 16, c.lane, acc);
           tile += k / perTile;
           k %= perTile;
         }
@@ -372,7 +350,7 @@ template <class C> MPK_DEVICE void run_linear(Context& c, const u32* in) {
     }
     consumer_barrier();
     //profile: mark_behind(c, kMarkConsumed, clock_word());
-    finish_group<C>(c, ops, partial + buffer * (kPartialBytes / 4), tile0, tiles, rows,
+    finish_group<C>(c, ops, partial + buffer * (kPartialBytes / 4), tile0, tiles, 1,
                     extras);
     //profile: if (c.thread == 0) mark(c, kMarkStored);
     buffer ^= 1;

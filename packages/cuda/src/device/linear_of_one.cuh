@@ -340,8 +340,8 @@ template <class C> MPK_DEVICE void run_linear_of_one(Context& c, const u32* in) 
     begin_task(c, in);
     if (finishes) extras.look(c, ops, first);
     const typename C::X* x = in_scratch<typename C::X>(c, ops[C::kXOperand]);
-    if (C::kNorm) row_statistics<C>(c, x, 1);
-    load_activations<C>(c, ops, x, 1, 0, C::kChunksPerTile * C::kBlocksPerChunk * 32, 0);
+    if (C::kNorm) row_statistics<C>(c, x);
+    load_activations<C>(c, ops, x, 0, C::kChunksPerTile * C::kBlocksPerChunk * 32);
   }
   consumer_barrier();
   //profile: const u32 placed = clock_word();

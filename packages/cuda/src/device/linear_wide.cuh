@@ -65,7 +65,7 @@ MPK_DEVICE void multiply_one_row(Context& c, u32 chunk, u32 tiles, float* slot) 
                       c.lane, acc);
     release_stage(c, chunk + i);
     i += kConsumerWarps;
-    if (tileStep != 0 || i >= total) flush_partial(slot + tile * 16, 1, c.lane, acc);
+    if (tileStep != 0 || i >= total) flush_partial(slot + tile * 16, c.lane, acc);
     tile += tileStep;
     k += kStep;
     if (tile >= tiles) {
@@ -86,8 +86,8 @@ template <class C> MPK_DEVICE void run_one_row(Context& c, const u32* in) {
   if constexpr (OneRow<C>::kFits) {
     one.load(c, x);
   } else {
-    if (C::kNorm) row_statistics<C>(c, x, 1);
-    load_activations<C>(c, ops, x, 1, 0, kWhole / 2, kWhole);
+    if (C::kNorm) row_statistics<C>(c, x);
+    load_activations<C>(c, ops, x, 0, kWhole / 2);
   }
   float* partial = reinterpret_cast<float*>(c.work + kWhole);
   u32 chunk = c.chunk;
