@@ -149,11 +149,15 @@ template <class C> struct FewRows {
     }
     return sum_rows(c, sum, sums, c.warp);
   }
-  // All warps' shares of each row, by rows of lanes; `slot` is another one for each warp.
-  MPK_DEVICE float sum_rows(const Context& c, float share, float* sums, u32 slot) const {
+  // A warp's share of each row, by rows of lanes; `slot` is another one for each warp.
+  MPK_DEVICE void put_sum(const Context& c, float share, float* sums, u32 slot) const {
     share += shuffle_xor(share, 1);
     share += shuffle_xor(share, 2);
     if ((c.lane & 3u) == 0) sums[slot * 8 + (c.lane >> 2)] = share;
+  }
+  // The sum of all shares.
+  MPK_DEVICE float sum_rows(const Context& c, float share, float* sums, u32 slot) const {
+    put_sum(c, share, sums, slot);
     consumer_barrier();
     float sum = 0.0f;
     for (u32 w = 0; w < kConsumerWarps; w++) sum += sums[w * 8 + (c.lane >> 2)];
@@ -178,14 +182,15 @@ template <class C> struct FewRows {
 };
 
 // Fragments of x in registers: `kChunks` chunks of them, from chunk `first` of a tile on every so many.
-// From x's arrival to them lies as little as registers allow: two latencies of L2 with a norm whose
-// sums the same loads give (half of x is loaded again), else one for each two parts.
+// From x's arrival to them lies as little as registers allow: parts are asked for as soon as others have
+// left registers for them. Where the same loads give a norm's sums, those scale the products.
 template <class C, u32 kChunks> struct HeldRows {
   typedef FewRows<C> Rows;
-  static constexpr u32 kAll = kChunks * Rows::kParts, kPair = kAll < 2 ? 1 : 2;
+  static constexpr u32 kAll = kChunks * Rows::kParts;
   // Each chunk of a tile is one warp's, so that together they have seen all of x.
-  static constexpr bool kNorms = C::kNorm == 1 && C::kChunksPerTile % kConsumerWarps == 0;
-  typedef typename Rows::Raw Pair[kPair];
+  static constexpr bool kNorms =
+      C::kNorm == 1 && C::kChunksPerTile % kConsumerWarps == 0 && kConsumerWarps <= 8;
+  static constexpr u32 kMost = MPK_FEW_KEYS ? 2 : 3, kAhead = kAll < kMost ? kAll : kMost;
   Vec4 part[kAll][Rows::kPart];
 
   MPK_DEVICE static u32 chunk_of(u32 first, u32 i) {
@@ -194,62 +199,36 @@ template <class C, u32 kChunks> struct HeldRows {
   MPK_DEVICE static void load_part(const Rows& x, u32 first, u32 i, typename Rows::Raw& raw) {
     x.load(chunk_of(first, i), i % Rows::kParts, raw);
   }
-  MPK_DEVICE static void load_pair(const Rows& x, u32 first, u32 i, Pair& pair) {
-#pragma unroll
-    for (u32 j = 0; j < kPair; j++) {
-      if (i + j < kAll) load_part(x, first, i + j, pair[j]);
-    }
-  }
-  MPK_DEVICE static float squares_of(const Rows& x, u32 first, u32 i, const Pair& pair) {
-    float sum = 0.0f;
-#pragma unroll
-    for (u32 j = 0; j < kPair; j++) {
-      if (i + j >= kAll) continue;
-      sum += x.of_part(pair[j], chunk_of(first, i + j), (i + j) % Rows::kParts, true);
-    }
-    return sum;
-  }
-  MPK_DEVICE void finish_part(const Context& c, const Rows& x, u32 first, u32 i,
+  MPK_DEVICE void finish_part(const Context& c, const Rows& x, u32 k, u32 i,
                               const typename Rows::Raw& raw) {
-    const u32 k = chunk_of(first, i), from = i % Rows::kParts;
+    const u32 from = i % Rows::kParts;
 #pragma unroll
     for (u32 b = 0; b < Rows::kPart; b++) part[i][b] = x.finish(c, raw[b], k, from * Rows::kPart + b);
     warp_barrier();  // no loads of later parts before: registers are few
   }
 
+  // With kNorms times the norm's gain alone, and this warp's sums of squares to its slot, for `RowScales`.
   MPK_DEVICE void load(const Context& c, const Rows& x, u32 first) {
-#pragma unroll
-    for (u32 i = 0; i < kAll; i += kPair) {
-      Pair pair = {};
-      load_pair(x, first, i, pair);
-#pragma unroll
-      for (u32 j = 0; j < kPair; j++) {
-        if (i + j < kAll) finish_part(c, x, first, i + j, pair[j]);
-      }
-    }
-  }
-  // With the norm, whose scale x gets. `sums`: [first chunk][row].
-  MPK_DEVICE void load_normed(const Context& c, Rows& x, u32 first, float* sums) {
-    Pair kept, other = {};
+    typename Rows::Raw ahead[kAhead] = {};
     float squares = 0.0f;
 #pragma unroll
-    for (u32 i = kPair; i < kAll; i += kPair) {
-      load_pair(x, first, i, other);
-      squares += squares_of(x, first, i, other);
-    }
-    warp_barrier();  // for the same reason
-    load_pair(x, first, 0, kept);
-    squares += squares_of(x, first, 0, kept);
-    x.scale = m_rsqrt(x.sum_rows(c, squares, sums, first) + C::kEps);
+    for (u32 i = 0; i < kAhead; i++) load_part(x, first, i, ahead[i]);
 #pragma unroll
-    for (u32 i = 0; i < kPair; i++) {
-      if (i + kPair < kAll) load_part(x, first, i + kPair, other[i]);
-      finish_part(c, x, first, i, kept[i]);
+    for (u32 i = 0; i < kAll; i++) {
+      const u32 k = chunk_of(first, i);
+      if (kNorms) squares += x.of_part(ahead[i % kAhead], k, i % Rows::kParts, true);
+      finish_part(c, x, k, i, ahead[i % kAhead]);
+      if (i + kAhead < kAll) load_part(x, first, i + kAhead, ahead[i % kAhead]);
     }
-#pragma unroll
-    for (u32 i = kPair; i < kAll; i++) {
-      finish_part(c, x, first, i, other[i % kPair]);
-      if (i + kPair < kAll) load_part(x, first, i + kPair, other[i % kPair]);
-    }
+    if (kNorms) x.put_sum(c, squares, c.shared->reduce, first);
+  }
+};
+
+// What scales the products of a row, behind a barrier: what all warps' slots sum to.
+template <class C> struct RowScales {
+  MPK_DEVICE float of(const Context& c, u32 row) const {
+    float sum = 0.0f;
+    for (u32 w = 0; w < kConsumerWarps; w++) sum += c.shared->reduce[w * 8 + row];
+    return m_rsqrt(sum * (1.0f / static_cast<float>(C::kK)) + C::kEps);
   }
 };

@@ -13,6 +13,13 @@ MPK_DEVICE u32 multiply_block(const u8* stage, u32 block, u32 lane, Vec4 x, floa
   return a0.x ^ a1.x;
 }
 
+template <bool kFirst, class A, class B> struct Either {
+  typedef A Type;
+};
+template <class A, class B> struct Either<false, A, B> {
+  typedef B Type;
+};
+
 // A warp's chunks of tile after tile, chunk i being warp (i mod warps)'s, with x in registers.
 template <class C> struct KeptProducts {
   typedef FewRows<C> Rows;
@@ -24,18 +31,15 @@ template <class C> struct KeptProducts {
                                  kConsumerWarps % C::kChunksPerTile == 0) &&
                                 kOwn * C::kBlocksPerChunk <= (MPK_FEW_KEYS ? 8 : 16);
   typedef HeldRows<C, kOwn> Held;
+  typedef typename Either<Held::kNorms, RowScales<C>, NoScales>::Type Scales;
   Held held = {};
   u32 next;  // this warp's next chunk, counted from the task's first
 
   // `sums`: room for what norms need, two times [warp][row].
   MPK_DEVICE void open(Context& c, FewRows<C>& x, u32 first, u32, float* sums) {
     next = first;
-    if constexpr (Held::kNorms) {
-      held.load_normed(c, x, first, sums);
-    } else {
-      x.find_scale(c, sums);
-      held.load(c, x, first);
-    }
+    if (!Held::kNorms) x.find_scale(c, sums);
+    held.load(c, x, first);
   }
   // Chunks of the task below `end`, its first being number `chunk` of the ring.
   MPK_DEVICE void multiply(Context& c, const FewRows<C>&, u32 chunk, u32 end, float (&acc)[2][4]) {
@@ -60,6 +64,7 @@ template <class C> struct KeptProducts {
 // The same with x's fragments loaded ahead of each part of a chunk.
 template <class C> struct LoadedProducts {
   typedef FewRows<C> Rows;
+  typedef NoScales Scales;
   typename Rows::Raw raw;  // of the chunk `next`, from `part` on
   u32 next, total;
 
@@ -104,6 +109,7 @@ template <class C> struct AheadProducts {
   typedef FewRows<C> Rows;
   static constexpr bool kFits = C::kNorm == 0 && sizeof(typename C::X) == 2 && Rows::kParts == 1 &&
                                 !Rows::kPadded && !MPK_FEW_KEYS;
+  typedef NoScales Scales;
   typename Rows::Raw raw[2];
   u32 next;
   bool second;  // raw[second] is the next chunk's
@@ -143,12 +149,6 @@ template <class C> struct AheadProducts {
   }
 };
 
-template <bool kFirst, class A, class B> struct Either {
-  typedef A Type;
-};
-template <class A, class B> struct Either<false, A, B> {
-  typedef B Type;
-};
 
 // A warp's sums of a tile to its slot: [token][16].
 MPK_DEVICE void put_partial(float* slot, u32 rows, u32 lane, const float (&acc)[2][4]) {
@@ -195,7 +195,7 @@ template <class C> MPK_DEVICE void run_linear_of_few(Context& c, const u32* in) 
     }
     consumer_barrier();
     //profile: mark_behind(c, kMarkConsumed, clock_word());
-    finish_group<C>(c, ops, group, tile0, tiles, rows, extras);
+    finish_group<C, typename Products::Scales>(c, ops, group, tile0, tiles, rows, extras);
     //profile: if (c.thread == 0) mark(c, kMarkStored);
     buffer ^= 1;
   }
