@@ -1,5 +1,5 @@
 /** @file Which passes a model goes through: those of every model, and those that its limits ask for. */
-import { defaultPasses, splitAttention, type Pass, type Program } from "@mpk/ir";
+import { passesOfSteps, splitAttention, type Pass, type Program } from "@mpk/ir";
 import type { Machine } from "@mpk/schedule";
 
 /**
@@ -19,10 +19,11 @@ const longestWhole = 4096;
 
 /** The passes for a program with these limits on a machine, in order. */
 export function passesFor(
-  { maxContext }: Program["limits"],
+  limits: Program["limits"],
   machine: Machine,
   choice: AttentionChoice = "auto",
 ): readonly Pass[] {
-  const isSplit = choice === "split" || (choice === "auto" && maxContext > longestWhole);
-  return isSplit ? [...defaultPasses, splitAttention(machine.sms)] : defaultPasses;
+  const isSplit = choice === "split" || (choice === "auto" && limits.maxContext > longestWhole);
+  const passes = passesOfSteps(limits);
+  return isSplit ? [...passes, splitAttention(machine.sms)] : passes;
 }

@@ -1,6 +1,6 @@
 /** @file Steps of many tokens on the emulated GPU, as the virtual GPU computes them. */
-import { test } from "vitest";
-import { linears } from "../../cuda/test/emitted/programs.ts";
+import { expect, test } from "vitest";
+import { linears, passed } from "../../cuda/test/emitted/programs.ts";
 import { decoder, prompt } from "./emulated-programs.ts";
 import { expectSame } from "./emulated.ts";
 
@@ -8,6 +8,14 @@ test("linears in every form, a prompt of 33 tokens at once", async () => {
   const program = linears(64, 600);
   await expectSame({ program, sms: 1, promptIds: prompt(33), maxTokens: 2, scheduleSeed: 1 });
 }, 120_000);
+
+test("the same, rows normed once for all SMs, no race", async () => {
+  const program = passed(linears(64, 600));
+  expect(program.ops.some(({ kind }) => kind === "blockSquares")).toBe(true);
+  await expectSame({
+    program, sms: 2, promptIds: prompt(41), maxTokens: 2, scheduleSeed: 3, instrument: "races",
+  });
+}, 240_000);
 
 test.each([
   [64, 131, 16, "sm_120"], [16, 27, 32, "sm_80"],

@@ -40,7 +40,7 @@ const eventStride = 128;
 const sharedPages = 64;
 const deviceFiles = [
   "machine", "core", "linear", "few_rows", "linear_of_few", "slices", "linear_wide", "heads", "columns",
-  "attention", "query_warp", "queries", "tiles", "attention_of_one", "rows", "sampling", "choose",
+  "attention", "query_warp", "queries", "tiles", "attention_of_one", "rows", "squares", "sampling", "choose",
   "decode", "pack",
 ] as const;
 /** Those that plans with flagged values have besides. */
@@ -282,6 +282,7 @@ export function emit(
     deltas: initializer(deltas),
     bodies: bodies.bodies,
     isWide: bodies.bodies.some(({ run }) => run === "linear_wide"),
+    sumsSquares: bodies.bodies.some(({ run }) => run === "block_squares"),
   });
   const manifest = manifestOf(plan, memory, launch, target, vocab);
   const profiled = { params: profiledParams, profile: profileLayout(plan) };

@@ -160,14 +160,16 @@ describe("the text needs nothing from outside", () => {
     const parts = { profile: true, flags: false };
     const { source } = emitReal(made, "sm_90a", true);
     for (const file of files) {
-      const isLeftOut = [...flagFiles, ...splitFiles].includes(file);
+      const isLeftOut = [...flagFiles, ...splitFiles, "squares.cuh"].includes(file);
       expect(source.includes(deviceText(file, parts).trim()), file).toBe(!isLeftOut);
     }
     const flagged = plan(linears(), scheduleTable, made.machine, { protocol: "flag" });
     const withFlags = emitReal(flagged, "sm_90a").source;
     const split = emitReal(planOf(everyOp()), "sm_90a").source;
-    for (const file of splitFiles) expect(split).toContain(deviceText(file).trim());
-    const others = ["profile.cuh", "slices.cuh", "linear_wide.cuh", ...splitFiles];
+    for (const file of [...splitFiles, "squares.cuh"]) {
+      expect(split).toContain(deviceText(file).trim());
+    }
+    const others = ["profile.cuh", "slices.cuh", "linear_wide.cuh", "squares.cuh", ...splitFiles];
     for (const file of files.filter((name) => !others.includes(name))) {
       expect(withFlags).toContain(deviceText(file, { profile: false, flags: true }).trim());
     }

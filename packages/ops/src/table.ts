@@ -5,6 +5,7 @@ import { attention } from "./ops/attention/index.ts";
 import { attentionMerge } from "./ops/attentionMerge/index.ts";
 import { attentionPart } from "./ops/attentionPart/index.ts";
 import { blockMax } from "./ops/blockMax/index.ts";
+import { blockSquares } from "./ops/blockSquares/index.ts";
 import { cast } from "./ops/cast/index.ts";
 import { concat } from "./ops/concat/index.ts";
 import { embedding } from "./ops/embedding/index.ts";
@@ -39,6 +40,7 @@ export const opTable: readonly AnyOp[] = Object.freeze([
   lastRow,
   argmax,
   blockMax,
+  blockSquares,
   sample,
   allReduce,
 ]);

@@ -257,6 +257,11 @@ export const caseTable: { readonly [name: string]: fc.Arbitrary<Case> } = {
       .record({ n: columns, block: fc.integer({ min: 1, max: 100 }) })
       .map(({ n, block }) => ({ attrs: { block }, inputs: [f32(1, n)] })),
   ),
+  blockSquares: cases(
+    fc
+      .record({ n: columns, block: fc.integer({ min: 1, max: 100 }), rows, dtype: floats })
+      .map(({ n, block, rows: r, dtype }) => ({ attrs: { block }, inputs: [{ dtype, shape: [r, n] }] })),
+  ),
   sample: cases(columns.map((n) => ({ attrs: {}, inputs: [f32(1, n)] }))),
   allReduce: view(() => fc.constant({ reduce: "sum" })),
 };

@@ -1,8 +1,8 @@
 // Linear layers in plans whose steps may have many tokens. The stream has K slices of one chunk, each
 // for all tiles of a group, so that a slice of x is loaded once for the group. With one token all of
-// x is in shared memory and warps take chunks in turn, as in run_linear. With more, each warp takes
-// the chunks of its own tiles and has their sums for all tokens in registers, while the next slice of
-// x is on its way to the other half of shared memory.
+// x is in shared memory and warps take chunks in turn, as in run_linear. With more, warps have the sums
+// of their tiles for all tokens in registers, of all K blocks or of every so many, while the next slices
+// of x are on their way.
 
 // ---- the end of a tile group -------------------------------------------------------------------
 // Partial sums in shared memory: `slots` for each output, one `slot` floats behind the other.
@@ -44,6 +44,9 @@ MPK_DEVICE void finish_tiles(Context& c, const u32* ops, const PartialSums& sums
       if (e >= count || column >= C::kN) continue;
       float acc[C::kGroups];
       for (u32 g = 0; g < C::kGroups; g++) acc[g] = sums.sum(tile, token, g * kWidth + r);
+      if constexpr (C::kScales) {
+        for (u32 g = 0; g < C::kGroups; g++) acc[g] *= row_scales(c)[token * 2];
+      }
       store_one(out + static_cast<u64>(token) * C::kOutStride + column, extras[i].epilogue(acc));
     }
   }
@@ -83,6 +86,7 @@ template <class C> MPK_DEVICE void run_one_row(Context& c, const u32* in) {
   if (OneRow<C>::kFits) one.load_gains(c, ops);
   begin_task(c, in);
   const typename C::X* x = in_scratch<typename C::X>(c, ops[C::kXOperand]);
+  if constexpr (C::kScales) scale_products<C>(c, ops, 1);
   if constexpr (OneRow<C>::kFits) {
     one.load(c, x);
   } else {
@@ -115,59 +119,71 @@ template <class C> MPK_DEVICE void run_one_row(Context& c, const u32* in) {
 // Sums of one tile for all tokens: those of mma, eight tokens an entry.
 typedef float TokenSums[kTokenSums][4];
 
-// A chunk is multiplied in parts: between two of them the next slice takes a step. For 64 tokens a
-// slice is one chunk and has four batches to bring.
-constexpr u32 kParts = kTokenRows == 64 ? 4 : 2;
-template <class C>
-constexpr u32 kPartBlocks = (C::kBlocksPerChunk + kParts - 1) / kParts;
-
-// Where a lane reads a slice: offset of its row of the first eight, and that row's pair swap.
+// Where a lane reads a slice: its row of the first eight, and that row's pair swap in blocks.
 struct SliceView {
-  u32 at, rowBytes, flip;
+  const u8* row;
+  u32 rowBytes, flip;
 };
 
-// K blocks of one chunk from `from` on, a part of them, for kCount times eight tokens; `block` is the
-// chunk's first in the slice.
-template <class C, u32 kCount>
-MPK_DEVICE void multiply_tokens(const Context& c, const u8* stage, const SliceView& slice,
-                                u32 block, u32 from, TokenSums& acc) {
+// K blocks [from, to) of kTiles chunks of weights, block 0 the slice's `first`, times kCount times eight
+// tokens.
+template <class C, u32 kCount, u32 kTiles>
+MPK_DEVICE void multiply_blocks(const u8* const (&stages)[kTiles], const SliceView& slice, u32 first,
+                                u32 from, u32 to, u32 lane, TokenSums* acc) {
   constexpr u32 kSecond = 2 * kCount <= kTokenSums ? kCount : 0;
-  constexpr u32 kAtOnce = kCount > 2 ? 1 : 4;  // more loads ahead would not fit the registers
-  u32 read = 0;  // a word of every load from the stage, which the caller frees
-#pragma unroll kAtOnce
-  for (u32 i = 0; i < kPartBlocks<C>; i++) {
-    const u32 b = from + i;
-    if (C::kBlocksPerChunk % kPartBlocks<C> != 0 && b >= C::kBlocksPerChunk) break;
-    const Vec4 a0 = load_staged(stage + b * 1024 + c.lane * 16);
-    const Vec4 a1 = load_staged(stage + b * 1024 + 512 + c.lane * 16);
-    const u8* x = c.work + slice.at + ((block + b) ^ slice.flip) * 64;
+  constexpr u32 kHeld = kCount < 4 ? kCount : 4;  // loads of x at once
+  u32 read = 0;  // a word of every load from the stages, which the caller may free
+#pragma unroll(kCount > 2 ? 1 : 2)
+  for (u32 b = from; b < to; b++) {
+    Vec4 a[kTiles][2];
 #pragma unroll
-    for (u32 t = 0; t < kCount; t++) {
-      const Vec4 v = *reinterpret_cast<const Vec4*>(x + t * 8 * slice.rowBytes);
-      mma_16x8x16(acc[t], a0, v.x, v.y);
-      mma_16x8x16(acc[t + kSecond], a1, v.z, v.w);
+    for (u32 m = 0; m < kTiles; m++) {
+      a[m][0] = load_staged(stages[m] + b * 1024 + lane * 16);
+      a[m][1] = load_staged(stages[m] + b * 1024 + 512 + lane * 16);
+      read ^= a[m][0].x ^ a[m][1].x;
     }
-    read ^= a0.x ^ a1.x;
+    const u8* x = slice.row + ((first + b) ^ slice.flip) * 64;
+#pragma unroll
+    for (u32 t0 = 0; t0 < kCount; t0 += kHeld) {
+      Vec4 v[kHeld];
+#pragma unroll
+      for (u32 t = 0; t < kHeld; t++) {
+        v[t] = *reinterpret_cast<const Vec4*>(x + (t0 + t) * 8 * slice.rowBytes);
+      }
+      // A sum's two products lie as far apart as they can.
+#pragma unroll
+      for (u32 m = 0; m < kTiles; m++) {
+#pragma unroll
+        for (u32 t = 0; t < kHeld; t++) mma_16x8x16(acc[m][t0 + t], a[m][0], v[t].x, v[t].y);
+      }
+#pragma unroll
+      for (u32 m = 0; m < kTiles; m++) {
+#pragma unroll
+        for (u32 t = 0; t < kHeld; t++) {
+          mma_16x8x16(acc[m][t0 + t + kSecond], a[m][1], v[t].z, v[t].w);
+        }
+      }
+    }
   }
   await_loads(read);
 }
 
 // The same for as many tokens as the step has.
-template <class C>
-MPK_DEVICE void multiply_part(const Context& c, const u8* stage, const SliceView& slice, u32 block,
-                              u32 from, TokenSums& acc) {
+template <class C, u32 kTiles>
+MPK_DEVICE void multiply_tokens(const Context& c, const u8* const (&stages)[kTiles],
+                                const SliceView& slice, u32 first, u32 from, u32 to, TokenSums* acc) {
   const u32 tokenRows = token_rows(c.tokens);
   if (tokenRows == 8) {
-    multiply_tokens<C, 1>(c, stage, slice, block, from, acc);
+    multiply_blocks<C, 1>(stages, slice, first, from, to, c.lane, acc);
   } else if (tokenRows == 16) {
-    multiply_tokens<C, 2>(c, stage, slice, block, from, acc);
+    multiply_blocks<C, 2>(stages, slice, first, from, to, c.lane, acc);
   } else if constexpr (kTokenRows == 32) {
-    multiply_tokens<C, 4>(c, stage, slice, block, from, acc);
+    multiply_blocks<C, 4>(stages, slice, first, from, to, c.lane, acc);
   } else if constexpr (kTokenRows == 64) {
     if (tokenRows == 32) {
-      multiply_tokens<C, 4>(c, stage, slice, block, from, acc);
+      multiply_blocks<C, 4>(stages, slice, first, from, to, c.lane, acc);
     } else {
-      multiply_tokens<C, 8>(c, stage, slice, block, from, acc);
+      multiply_blocks<C, 8>(stages, slice, first, from, to, c.lane, acc);
     }
   }
 }
@@ -196,18 +212,16 @@ MPK_DEVICE void store_sums(float* to, u32 tokenRows, u32 rows, u32 lane, TokenSu
   }
 }
 
-// How the warps share a group: warp w has tile w mod ways (and that plus kConsumerWarps), and of
-// each slice every kWays-th chunk from w / ways on. Each chunk has one warp. Not the warp that
-// run_linear gives it: but between two uses of a stage lies a barrier, since a slice has no more
-// chunks than the ring, so no warp can take an old phase for the new.
+// How the warps share a group: warp w has tile w mod ways (and that plus kConsumerWarps), and of each
+// chunk of it the K blocks of its part, w / ways, of kWays parts.
 struct Sharing {
-  u32 tiles, ways, kWays, tile, first;
+  u32 tiles, ways, kWays, tile, part;
   MPK_DEVICE void start(const Context& c, u32 count) {
     tiles = count;
     ways = count < kConsumerWarps ? count : kConsumerWarps;
     kWays = kConsumerWarps / ways;
     tile = c.warp % ways;
-    first = c.warp / ways;  // a warp left over has none: see kWays
+    part = c.warp / ways;  // a warp left over has none: see kWays
   }
 };
 
@@ -223,29 +237,37 @@ template <class C> struct Group {
     }
   }
 
-  // The slice in shared memory, of `count` chunks a tile from chunk number `chunk` of the ring on,
-  // while `stager` brings the next.
-  MPK_DEVICE void multiply(Context& c, const Sharing& by, Stager<C>& stager, const SliceView& slice,
-                           u32 chunk, u32 count) {
-    for (u32 k = by.first; by.first < by.kWays && k < count; k += by.kWays) {
-#pragma unroll
-      for (u32 m = 0; m < kTiles; m++) {
-        const u32 tile = by.tile + m * kConsumerWarps;
-        if (tile >= by.tiles) continue;
-        const u32 at = chunk + k * by.tiles + tile;
-        wait_full(c, at);
+  // A slice of `count` chunks a tile, from chunk number `chunk` of the ring on. Who has a chunk to himself
+  // frees it; chunks of several warps are freed by `release`.
+  MPK_DEVICE void multiply(Context& c, const Sharing& by, const SliceView& slice, u32 chunk, u32 count) {
+    if (by.part >= by.kWays) return;
+    const u32 share = (C::kBlocksPerChunk + by.kWays - 1) / by.kWays, from = by.part * share;
+    const u32 to = from + share < C::kBlocksPerChunk ? from + share : C::kBlocksPerChunk;
 #pragma unroll 1
-        for (u32 from = 0; from < C::kBlocksPerChunk; from += kPartBlocks<C>) {
-          multiply_part<C>(c, stage_of(c, at), slice, k * C::kBlocksPerChunk, from, acc[m]);
-          stager.step(c);
-        }
+    for (u32 k = 0; k < count; k++) {
+      const u32 at = chunk + k * by.tiles + by.tile, first = k * C::kBlocksPerChunk;
+      wait_full(c, at);
+      if (kTiles == 2 && by.tile + kConsumerWarps < by.tiles) {
+        wait_full(c, at + kConsumerWarps);
+        const u8* const stages[2] = {stage_of(c, at), stage_of(c, at + kConsumerWarps)};
+        if constexpr (kTiles == 2) multiply_tokens<C, 2>(c, stages, slice, first, from, to, acc);
         release_stage(c, at);
+        release_stage(c, at + kConsumerWarps);
+      } else {
+        const u8* const stages[1] = {stage_of(c, at)};
+        multiply_tokens<C, 1>(c, stages, slice, first, from, to, acc);
+        if (by.kWays == 1) release_stage(c, at);
       }
     }
-    while (!stager.done(c)) stager.step(c);
   }
 
-  // All consumer threads, after a barrier; the halves for slices are free now.
+  // Behind a barrier: nobody reads these chunks any more.
+  MPK_DEVICE static void release(Context& c, const Sharing& by, u32 chunk, u32 chunks) {
+    if (by.kWays == 1) return;
+    for (u32 i = c.warp; i < chunks; i += kConsumerWarps) release_stage(c, chunk + i);
+  }
+
+  // All consumer threads, after a barrier; the buffers are free now.
   MPK_DEVICE void finish(Context& c, const u32* ops, const Sharing& by, u32 tokenRows, u32 rows,
                          u32 tile0) {
     float* sums = reinterpret_cast<float*>(c.work);
@@ -270,41 +292,48 @@ template <class C> MPK_DEVICE void run_many_rows(Context& c, const u32* in) {
   const u32* ops = operands(in);
   const u32 tileHi = in[kWordTileHi], rows = c.tokens, tokenRows = token_rows(rows);
   begin_task(c, in);
-  Stager<C> stager = {};
-  stager.ops = ops;
+  Slices<C> x = {};
+  x.ops = ops;
   if (C::kNorm) scale_rows<C>(c, in_scratch<typename C::X>(c, ops[C::kXOperand]), rows);
   u32 chunk = c.chunk;
   for (u32 tile0 = in[kWordTileLo]; tile0 < tileHi; tile0 += C::kTilesPerGroup) {
     const u32 left = tileHi - tile0;
     Sharing by;
     by.start(c, left < C::kTilesPerGroup ? left : C::kTilesPerGroup);
-    // Chunks of a tile in a slice: what half of the room holds, and half of the ring.
+    // Chunks of a tile in a slice: what a buffer holds, and half of the ring.
     u32 count = kSliceBytes / (tokenRows * kChunkColumns * 2);
     const u32 most = kStages / 2 / by.tiles < 1 ? 1 : kStages / 2 / by.tiles;
     if (count > most) count = most;
     if (count > C::kChunksPerTile) count = C::kChunksPerTile;
-    stager.rowBytes = count * kChunkColumns * 2;
-    const u32 flip = stager.rowBytes & 64u ? 0 : c.lane >> 2 & 1u;
+    x.open(count * kChunkColumns);
+    x.bring(c, 0, 0);
+    x.bring(c, 1, 1);
+    if constexpr (C::kScales) {
+      if (tile0 == in[kWordTileLo]) scale_products<C>(c, ops, rows);
+    }
     Group<C> group;
     group.clear();
-    stager.open(c, 0, 0, count * kChunkColumns);
-    while (!stager.done(c)) stager.step(c);
-    consumer_barrier();
-    //profile: if (chunk == c.chunk) mark_behind(c, kMarkAsked, clock_word());
     // Else what the slices' addresses need of the thread is kept from here on, in registers.
     forget(c.lane);
     forget(c.warp);
-    for (u32 k = 0, half = 0; k < C::kChunksPerTile; k += count, half ^= 1) {
+    u32 before = 0;  // chunks of the slice before
+    for (u32 k = 0, slice = 0, buffer = 0; k < C::kChunksPerTile; k += count, slice++) {
       const u32 now = C::kChunksPerTile - k < count ? C::kChunksPerTile - k : count;
-      const u32 after = C::kChunksPerTile - k - now < count ? C::kChunksPerTile - k - now : count;
-      stager.open(c, (half ^ 1) * kSliceBytes, (k + now) * kChunkColumns,
-                  after * kChunkColumns);
-      const u32 at = half * kSliceBytes + (c.lane >> 2) * stager.rowBytes + (c.lane & 3u) * 16;
-      group.multiply(c, by, stager, SliceView{at, stager.rowBytes, flip}, chunk, now);
-      chunk += now * by.tiles;
+      await_copies<1>();
       consumer_barrier();
+      //profile: if (chunk == c.chunk) mark_behind(c, kMarkAsked, clock_word());
+      group.release(c, by, chunk - before, before);
+      x.bring(c, slice + 2, buffer == 0 ? 2 : buffer - 1);
+      const u32 row = c.lane >> 2, flip = x.swap(row) / 64;
+      const u8* at = c.work + buffer * kSliceBytes + row * x.rowBytes + (c.lane & 3u) * 16;
+      group.multiply(c, by, SliceView{at, x.rowBytes, flip}, chunk, now);
+      before = now * by.tiles;
+      chunk += before;
+      buffer = buffer == kBuffers - 1 ? 0 : buffer + 1;
     }
+    consumer_barrier();
     //profile: mark_behind(c, kMarkConsumed, clock_word());
+    group.release(c, by, chunk - before, before);
     group.finish(c, ops, by, tokenRows, rows, tile0);
     consumer_barrier();
   }
@@ -315,7 +344,7 @@ template <class C> MPK_DEVICE void run_many_rows(Context& c, const u32* in) {
 template <class C> MPK_DEVICE void run_linear_wide(Context& c, const u32* in) {
   constexpr u32 kWhole = C::kChunksPerTile * C::kBlocksPerChunk * 64;
   // The plan makes groups that fit beside one token's x, if anything does.
-  constexpr bool kOneRow = kWhole + C::kTilesPerGroup * kConsumerWarps * 64 <= kWorkBytes;
+  constexpr bool kOneRow = kWhole + C::kTilesPerGroup * kConsumerWarps * 64 <= kWorkBytes - kScaleBytes;
   if constexpr (kOneRow) {
     if (c.tokens == 1) {
       run_one_row<C>(c, in);

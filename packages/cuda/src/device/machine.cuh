@@ -321,6 +321,17 @@ template <u32 kBytes> MPK_DEVICE void copy_async(void* to, const void* from) {
                "n"(kBytes)
                : "memory");
 }
+// This thread's own copy of 16 bytes that other SMs wrote during the launch, or 16 zeros, to shared memory.
+MPK_DEVICE void copy_piece(void* to, const void* from, bool there) {
+  asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(shared_address(to)), "l"(from),
+               "r"(there ? 16u : 0u)
+               : "memory");
+}
+// Its copies so far are a group; and it sees those of all groups but the last kLeft.
+MPK_DEVICE void end_copies() { asm volatile("cp.async.commit_group;" ::: "memory"); }
+template <u32 kLeft> MPK_DEVICE void await_copies() {
+  asm volatile("cp.async.wait_group %0;" ::"n"(kLeft) : "memory");
+}
 MPK_DEVICE void await_async_copies() { asm volatile("cp.async.wait_all;" ::: "memory"); }
 
 // ---- arithmetic ----------------------------------------------------------------------------

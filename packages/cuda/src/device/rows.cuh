@@ -13,10 +13,21 @@ template <class C> MPK_DEVICE void run_elements(Context& c, const u32* in) {
   const u32 lo = in[kWordTileLo] * C::kTile;
   const u32 end = in[kWordTileHi] * C::kTile, hi = end < C::kN ? end : C::kN;
   const u32 rows = row_count<C>(c), width = hi - lo;
-  for (u32 e = c.thread; e < rows * width; e += kConsumerThreads) {
-    u32 row = e / width, column = lo + e % width;
-    store_one(out + static_cast<u64>(row) * C::kOutStride + column,
-              C::element(c, ops, row, column));
+  // With many rows all loads of a batch, then its stores: the compiler cannot know them apart.
+  constexpr u32 kBatch = kMaxTokens > 8 ? 8 : 1;
+  for (u32 base = c.thread; base < rows * width; base += kBatch * kConsumerThreads) {
+    float values[kBatch];
+#pragma unroll
+    for (u32 i = 0; i < kBatch; i++) {
+      const u32 e = base + i * kConsumerThreads, there = e < rows * width ? e : base;
+      values[i] = C::element(c, ops, there / width, lo + there % width);
+    }
+#pragma unroll
+    for (u32 i = 0; i < kBatch; i++) {
+      const u32 e = base + i * kConsumerThreads;
+      if (e >= rows * width) break;
+      store_one(out + static_cast<u64>(e / width) * C::kOutStride + lo + e % width, values[i]);
+    }
   }
   end_task(c, in);
 }

@@ -1,18 +1,22 @@
-// Slices of a linear's x for the steps of many tokens: K columns of all rows, normed and rounded, in one
-// of two halves of shared memory, while the other half is multiplied by.
+// Slices of a linear's x for the steps of many tokens: K columns of all rows as bf16, in one of three
+// buffers of shared memory. One is multiplied by while the next two are on their way. A row's 64-byte
+// blocks lie in pairs that every other row has swapped, unless an odd number of blocks does as much: so
+// eight lanes that read two rows meet no bank twice.
 
 // Rows of x that products are made for: 8, 16, 32 or 64 by the step's tokens, this for the most.
 constexpr u32 kTokenRows = kMaxTokens <= 16 ? 16 : kMaxTokens <= 32 ? 32 : 64;
 // Accumulators of a tile, eight tokens each. Fewer tokens use two for each, to halve the chain.
 constexpr u32 kTokenSums = kTokenRows <= 32 ? 4 : 8;
-// Shared memory of such a task: two halves for slices of x, then [row] scale and mean.
-constexpr u32 kSliceBytes = (kWorkBytes - kTokenRows * 8) / 256 * 128;
+// Shared memory of such a task: buffers for slices of x, then [row] scale and mean.
+constexpr u32 kBuffers = 3;
+constexpr u32 kScaleBytes = kTokenRows * 8;
+constexpr u32 kSliceBytes = (kWorkBytes - kScaleBytes) / kBuffers / 128 * 128;
 
 MPK_DEVICE u32 token_rows(u32 tokens) {
   return tokens <= 8 ? 8 : tokens <= 16 ? 16 : tokens <= 32 ? 32 : 64;
 }
 MPK_DEVICE float* row_scales(const Context& c) {
-  return reinterpret_cast<float*>(c.work + kWorkBytes - kTokenRows * 8);
+  return reinterpret_cast<float*>(c.work + kWorkBytes - kScaleBytes);
 }
 
 // Four activations as they lie in memory.
@@ -72,82 +76,110 @@ struct QuadWalk {
   }
 };
 
-// Brings slices of x to shared memory as bf16, normed: a batch of loads, and its stores a step later. A
-// row's 64-byte blocks lie in pairs that every other row has swapped, unless an odd number of blocks
-// does as much: so eight lanes that read two rows meet no bank twice.
-template <class C> struct Stager {
+// Slices of one width, by number. A slice is there once every thread has awaited its part of it, and all
+// have met.
+template <class C> struct Slices {
   typedef typename C::X X;
-  static constexpr u32 kBatch = (MPK_FEW_KEYS ? 16 : 32) / sizeof(X);  // 16 or 32 registers
   const u32* ops;
-  u32 rowBytes;
-  u32 half, k0, quads;  // the slice under way: its half's offset, first column and width
-  QuadWalk ahead, behind;
-  RawQuad<X> raw[kBatch];
+  u32 columns, rowBytes;  // of a slice; the last may have fewer columns
 
-  MPK_DEVICE void open(const Context& c, u32 offset, u32 firstColumn, u32 columns) {
-    half = offset;
-    k0 = firstColumn;
-    quads = columns / 4;
-    ahead.start(c, quads, c.tokens);
-    behind = ahead;
-    if (!done(c)) load(c);
+  MPK_DEVICE void open(u32 width) {
+    columns = width;
+    rowBytes = width * 2;
   }
-  MPK_DEVICE bool done(const Context& c) const { return behind.row >= c.tokens; }
+  // In a buffer: the offset of a row's block of 64 bytes and, there, of the swap.
+  MPK_DEVICE u32 swap(u32 row) const { return rowBytes & 64u ? 0 : (row & 1u) * 64; }
 
-  MPK_DEVICE void step(const Context& c) {
-    if (done(c)) return;
-    store(c);
-    if (!done(c)) load(c);
+  // Nothing beyond the last slice.
+  MPK_DEVICE void bring(const Context& c, u32 slice, u32 buffer) {
+    const u32 first = slice * columns, all = C::kChunksPerTile * C::kBlocksPerChunk * 32;
+    const u32 left = first < all ? all - first : 0, width = left < columns ? left : columns;
+    u8* to = c.work + buffer * kSliceBytes;
+    if constexpr (C::kCopiesX && C::kNorm == 0) {
+      copy(c, to, first, width);
+    } else {
+      store(c, to, first, width);
+    }
+    end_copies();
   }
 
-  MPK_DEVICE void load(const Context& c) {
+  // bf16 as it is, 16 bytes a piece, a row a warp.
+  MPK_DEVICE void copy(const Context& c, u8* to, u32 first, u32 width) const {
     const X* x = in_scratch<X>(c, ops[C::kXOperand]);
-#pragma unroll
-    for (u32 i = 0; i < kBatch; i++) {
-      const u32 row = ahead.row < c.tokens ? ahead.row : 0;  // beyond them any that is there
-      load_raw<C>(raw[i], x + static_cast<u64>(row) * C::kXStride, k0 + ahead.quad * 4);
-      ahead.next(c, quads);
+#pragma unroll 1
+    for (u32 at = c.lane * 8; at < width; at += 256) {
+#pragma unroll 4
+      for (u32 row = c.warp; row < c.tokens; row += kConsumerWarps) {
+        const u32 k = first + at;
+        copy_piece(to + row * rowBytes + ((at * 2) ^ swap(row)),
+                   x + static_cast<u64>(row) * C::kXStride + (k < C::kK ? k : 0), k < C::kK);
+      }
     }
   }
 
-  MPK_DEVICE void store(const Context& c) {
+  // Normed and rounded on the way.
+  MPK_DEVICE void store(const Context& c, u8* to, u32 first, u32 width) const {
+    constexpr u32 kBatch = 16 / sizeof(X);
+    const X* x = in_scratch<X>(c, ops[C::kXOperand]);
+    QuadWalk ahead;
+    ahead.start(c, width / 4, c.tokens);
+#pragma unroll 1
+    while (ahead.row < c.tokens) {
+      QuadWalk behind = ahead;
+      RawQuad<X> raw[kBatch];
 #pragma unroll
-    for (u32 i = 0; i < kBatch; i++) {
-      if (behind.row >= c.tokens) continue;
-      const u32 flip = rowBytes & 64u ? 0 : (behind.row & 1u) * 64;
-      u8* at = c.work + half + behind.row * rowBytes + ((behind.quad * 8) ^ flip);
-      *reinterpret_cast<Vec2*>(at) = finished(c, raw[i], behind.row, k0 + behind.quad * 4);
-      behind.next(c, quads);
+      for (u32 i = 0; i < kBatch; i++) {
+        const u32 row = ahead.row < c.tokens ? ahead.row : 0;  // beyond them any that is there
+        load_raw<C>(raw[i], x + static_cast<u64>(row) * C::kXStride, first + ahead.quad * 4);
+        ahead.next(c, width / 4);
+      }
+#pragma unroll
+      for (u32 i = 0; i < kBatch; i++) {
+        if (behind.row >= c.tokens) continue;
+        u8* at = to + behind.row * rowBytes + ((behind.quad * 8) ^ swap(behind.row));
+        *reinterpret_cast<Vec2*>(at) = finished(c, raw[i], behind.row, first + behind.quad * 4);
+        behind.next(c, width / 4);
+      }
     }
   }
 
   MPK_DEVICE Vec2 finished(const Context& c, const RawQuad<X>& from, u32 row, u32 k) const {
-    if constexpr (C::kNorm == 0 && sizeof(X) == 2) {
-      return from.words;
-    } else {
-      float v[4];
-      from.get(v);
-      if (C::kNorm) norm(c, v, row, k);
-      return Vec2{pack_bf16(v[0], v[1]), pack_bf16(v[2], v[3])};
+    float v[4];
+    from.get(v);
+    if (C::kNorm != 0) {
+      Norm<C>::apply(c, ops, k, row_scales(c)[row * 2 + 1], row_scales(c)[row * 2], v);
     }
-  }
-
-  MPK_DEVICE void norm(const Context& c, float (&v)[4], u32 row, u32 k) const {
-    const float scale = row_scales(c)[row * 2], mean = row_scales(c)[row * 2 + 1];
-    if (C::kNorm == 1 && C::kVectorX) {
-      float gain[4] = {};
-      if (k < C::kK) {
-        Gains gains;
-        gains.load(in_resident<typename C::Gain>(c, ops[C::kGainOperand]) + k);
-        gains.get(static_cast<const typename C::Gain*>(nullptr), gain);
-      }
-#pragma unroll
-      for (u32 i = 0; i < 4; i++) v[i] = v[i] * scale * gain[i];
-    } else {
-      Norm<C>::apply(c, ops, k, mean, scale, v);
-    }
+    return Vec2{pack_bf16(v[0], v[1]), pack_bf16(v[2], v[3])};
   }
 };
+
+// What scales the products of each row, from the sums of squares of x's blocks; all consumer warps.
+template <class C> MPK_DEVICE void scale_products(const Context& c, const u32* ops, u32 rows) {
+  constexpr u32 kTurns = (C::kBlocks + 31) / 32, kRows = kTurns <= 2 ? 4 : 1;
+  const float* squares = in_scratch<float>(c, ops[C::kSquaresOperand]);
+#pragma unroll 1
+  for (u32 row0 = c.warp; row0 < rows; row0 += kRows * kConsumerWarps) {
+    float part[kRows][kTurns];
+#pragma unroll
+    for (u32 r = 0; r < kRows; r++) {
+#pragma unroll
+      for (u32 t = 0; t < kTurns; t++) {
+        const u32 row = row0 + r * kConsumerWarps, block = t * 32 + c.lane;
+        const float* from = squares + static_cast<u64>(row) * C::kSquaresStride + block;
+        part[r][t] = row < rows && block < C::kBlocks ? load_f32(from) : 0.0f;
+      }
+    }
+#pragma unroll
+    for (u32 r = 0; r < kRows; r++) {
+      float sum = 0.0f;
+#pragma unroll
+      for (u32 t = 0; t < kTurns; t++) sum += part[r][t];
+      sum = warp_sum(sum) * (1.0f / static_cast<float>(C::kK));
+      const u32 row = row0 + r * kConsumerWarps;
+      if (c.lane == 0 && row < rows) row_scales(c)[row * 2] = m_rsqrt(sum + C::kEps);
+    }
+  }
+}
 
 // One warp: the sum of f over a row's columns.
 template <class C, class F> MPK_DEVICE float sum_row(const Context& c, const typename C::X* row,

@@ -196,6 +196,45 @@ void mbarrier_arrive_after_copies(u64* bar) {
   maybe_switch();
 }
 
+namespace {
+void land(const Piece& p) {
+  if (p.src == nullptr) {
+    std::memset(p.dst, 0, 16);
+  } else {
+    std::memcpy(p.dst, p.src, 16);
+  }
+}
+}  // namespace
+
+// Some land at once, the others when they must. For the checker the thread itself writes, now.
+void copy_piece(u8* dst, const u8* src) {
+  if (!is_aligned(dst) || !is_aligned(src)) fault("cp.async is not aligned to 16 bytes");
+  touch_here(dst, 16, Access::write, Manner::plain, MPK_SITE);
+  if (src != nullptr) touch_here(src, 16, Access::read, Manner::plain, MPK_SITE);
+  Fiber& f = *running();
+  const Piece piece = {dst, src, f.pieceGroups};
+  if (is_seeded() && dice().below(4) == 0) return land(piece);
+  f.pieces.push_back(piece);
+}
+
+void end_pieces() { running()->pieceGroups++; }
+
+void await_pieces(u32 left) {
+  Fiber& f = *running();
+  std::vector<Piece> later;
+  // Groups may land in any order: the last first is as good as any.
+  for (std::size_t i = f.pieces.size(); i-- > 0;) {
+    const Piece& p = f.pieces[i];
+    if (p.group + left < f.pieceGroups) {
+      land(p);
+    } else {
+      later.push_back(p);
+    }
+  }
+  f.pieces.assign(later.rbegin(), later.rend());
+  maybe_switch();
+}
+
 bool copies_pending() { return !inFlight.empty(); }
 
 bool copies_pending_to(const u8* from, u64 bytes) {

@@ -65,6 +65,11 @@ void bulk_copy(u8* dst, const u8* src, u32 bytes, u64* bar);
 void copy_async(u8* dst, const u8* src);
 // The phase takes one arrival more.
 void mbarrier_expect_arrival(u64* bar);
+// cp.async by any thread for itself: 16 bytes, or zeros where `src` is null, in groups; and the wait for
+// all groups that have ended but the last `left`.
+void copy_piece(u8* dst, const u8* src);
+void end_pieces();
+void await_pieces(u32 left);
 // Arrives on the mbarrier once this thread's copies so far are done.
 void mbarrier_arrive_after_copies(u64* bar);
 

@@ -179,6 +179,11 @@ template <u32 kBytes> inline void copy_async(void* to, const void* from) {
   }
 }
 inline void await_async_copies() {}
+inline void copy_piece(void* to, const void* from, bool there) {
+  emulator::copy_piece(static_cast<u8*>(to), there ? static_cast<const u8*>(from) : nullptr);
+}
+inline void end_copies() { emulator::end_pieces(); }
+template <u32 kLeft> inline void await_copies() { emulator::await_pieces(kLeft); }
 
 // ---- arithmetic ----------------------------------------------------------------------------
 inline float bits_to_f32(u32 v) {

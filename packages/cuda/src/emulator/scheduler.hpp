@@ -31,6 +31,13 @@ struct Warp {
   Fiber* waiters = nullptr;
 };
 
+// A thread's own copy of 16 bytes, until it lands.
+struct Piece {
+  u8* dst;
+  const u8* src;  // null: zeros
+  u32 group;
+};
+
 struct Fiber {
   Flow flow;
   u8* stack;
@@ -39,6 +46,8 @@ struct Fiber {
   // The last word that this thread polled: a second look in a row is a spin.
   const void* polled = nullptr;
   Standing standing;
+  std::vector<Piece> pieces;
+  u32 pieceGroups = 0;  // that have ended
   Fiber* next = nullptr;  // in a list of waiters
 };
 

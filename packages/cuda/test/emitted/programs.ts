@@ -1,5 +1,5 @@
 /** @file Programs over the real op table that between them reach every body of the emitter. */
-import { createBuilder, exprToJson, parseExpr, runPasses } from "@mpk/ir";
+import { createBuilder, exprToJson, parseExpr, passesOfSteps, runPasses } from "@mpk/ir";
 import type { DType, Json, Program, ProgramBuilder, State, ValueId } from "@mpk/ir";
 import { semanticsTable } from "@mpk/ops";
 
@@ -175,6 +175,7 @@ export function everyOp(): Program {
   });
   w.inScope("split");
   w.b.output("split", attention(w, qkv, { ...form, splits: 3 }));
+  w.b.output("squares", w.op("blockSquares", [mixed], { block: 24 }));
   w.inScope("");
   return head(w, linear(w, "last", mixed, 64, { norm: "layer" }), 300);
 }
@@ -236,7 +237,8 @@ export const attentionForms: readonly AttentionForm[] = [
 
 
 /** After all passes. */
-export const passed = (program: Program): Program => runPasses(program, semanticsTable);
+export const passed = (program: Program): Program =>
+  runPasses(program, semanticsTable, passesOfSteps(program.limits));
 
 /** A decoder of equal layers: attention, then a gated product. */
 export function layered(layers: number): Program {

@@ -1,4 +1,5 @@
 /** @file Tilings that several ops share. Pure. */
+import { fewTokens } from "@mpk/ir";
 import type {
   OpFlags,
   OpInstance,
@@ -11,8 +12,12 @@ import type {
 } from "@mpk/schedule";
 import { columnsOfType, inputAt } from "./shapes.ts";
 
-/** Columns of one tile of an elementwise op: two for each thread of a block of 128. */
-export const columnBlock = 256;
+/**
+ * Columns of one tile of an elementwise op: of a few tokens' rows one for each thread, of many tokens' as
+ * many as a few loads a thread bring at once.
+ */
+export const columnBlock = ({ maxTokens }: Pick<OpInstance, "maxTokens">): number =>
+  maxTokens > fewTokens ? 64 : 256;
 
 /** A half-open range of columns. */
 export interface Interval {

@@ -9,6 +9,6 @@ export const body: OpBody<CastAttrs> = {
   run: "elements",
   view(_op, env) {
     const x = inputOf(env, 0);
-    return elementsView(env, columnBlock, env.element(x, "row", "column"));
+    return elementsView(env, columnBlock(env), env.element(x, "row", "column"));
   },
 };

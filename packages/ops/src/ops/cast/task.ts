@@ -6,7 +6,7 @@ import type { CastAttrs } from "./semantics.ts";
 
 // Not a `columnTask`: integers of more than 24 bits must not pass through float32.
 export const task: TaskBody<CastAttrs> = function* castColumns(op, _layout, ctx) {
-  const { lo, hi } = tileInterval(outputColumns(op), columnBlock, ctx.tileLo, ctx.tileHi);
+  const { lo, hi } = tileInterval(outputColumns(op), columnBlock(op), ctx.tileLo, ctx.tileHi);
   const x = ctx.read(0, lo, hi);
   yield;
   ctx.write(0, lo, hi, castData(x, op.attrs.to, ctx.eval.precision));

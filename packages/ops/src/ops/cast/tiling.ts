@@ -4,6 +4,6 @@ import { columnBlock, columnTiling } from "../../shared/tiles.ts";
 import type { CastAttrs } from "./semantics.ts";
 
 export const tiling: OpTiling<CastAttrs> = columnTiling({
-  width: () => columnBlock,
+  width: columnBlock,
   aligned: () => [0],
 });

@@ -17,6 +17,6 @@ export const body: OpBody<ConcatAttrs> = {
       end = from;
       return choice;
     }, "");
-    return elementsView(env, columnBlock, text);
+    return elementsView(env, columnBlock(env), text);
   },
 };

@@ -5,7 +5,7 @@ import type { ConcatAttrs } from "./semantics.ts";
 import { partIntervals } from "./tiling.ts";
 
 export const task: TaskBody<ConcatAttrs> = function* copyColumns(op, _layout, ctx) {
-  const columns = tileInterval(outputColumns(op), columnBlock, ctx.tileLo, ctx.tileHi);
+  const columns = tileInterval(outputColumns(op), columnBlock(op), ctx.tileLo, ctx.tileHi);
   for (const { part, lo, hi, to } of partIntervals(op, columns)) {
     const data = ctx.read(part, lo, hi);
     yield;

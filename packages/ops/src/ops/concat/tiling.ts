@@ -32,12 +32,12 @@ export function partIntervals(op: OpInstance, { lo, hi }: Interval): PartInterva
 }
 
 export const tiling: OpTiling<ConcatAttrs> = tasksOf({
-  tiles: (op) => Math.ceil(outputColumns(op) / columnBlock),
+  tiles: (op) => Math.ceil(outputColumns(op) / columnBlock(op)),
   placement: "spread",
   regions(op, lo, hi) {
-    const columns = tileInterval(outputColumns(op), columnBlock, lo, hi);
+    const columns = tileInterval(outputColumns(op), columnBlock(op), lo, hi);
     const reads = partIntervals(op, columns).map((piece) => readsInput(piece.part, piece));
     return regionsOf(reads, columns);
   },
-  tileCostBytes: (op) => columnBlock * columnBytes(op),
+  tileCostBytes: (op) => columnBlock(op) * columnBytes(op),
 });

@@ -13,6 +13,6 @@ export const body: OpBody<EmbeddingAttrs> = {
       const token = `static_cast<u32>(${env.element(inputOf(env, 0), row, "0")})`;
       return env.element(table, token, "column");
     };
-    return elementsView(env, columnBlock, element("row"), element("0"));
+    return elementsView(env, columnBlock(env), element("row"), element("0"));
   },
 };

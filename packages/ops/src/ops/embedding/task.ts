@@ -7,7 +7,7 @@ import { checkId } from "./semantics.ts";
 import type { EmbeddingAttrs } from "./semantics.ts";
 
 export const task: TaskBody<EmbeddingAttrs> = columnTask(
-  () => columnBlock,
+  columnBlock,
   function* lookUp(op, ctx, { lo, hi }) {
     const [vocabulary] = inputAt(op.inputs, 1, "table").shape;
     const ids = readInts(ctx, 0);

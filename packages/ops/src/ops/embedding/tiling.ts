@@ -4,7 +4,7 @@ import { columnBlock, columnTiling } from "../../shared/tiles.ts";
 import type { EmbeddingAttrs } from "./semantics.ts";
 
 export const tiling: OpTiling<EmbeddingAttrs> = columnTiling({
-  width: () => columnBlock,
+  width: columnBlock,
   aligned: () => [],
   whole: () => [0],
   // Ids come with the step.

@@ -6,7 +6,8 @@ import {
 import { type LinearAttrs, linearInputs } from "./semantics.ts";
 import { isWide, mostStepTokens } from "./wide.ts";
 
-const norms = { none: 0, rms: 1, layer: 2 } as const;
+// Sums of squares scale products: x is multiplied as it is.
+const norms = { none: 0, rms: 1, layer: 2, squares: 0 } as const;
 
 export const body: OpBody<LinearAttrs> = {
   template: templateAt(import.meta.url),
@@ -26,6 +27,13 @@ export const body: OpBody<LinearAttrs> = {
         `a linear takes at most ${mostStepTokens} tokens a step, not ${env.maxTokens}`,
       );
     }
+    if (roles.squares !== null && !isWide(op)) {
+      throw new RangeError(
+        "a linear on the GPU takes sums of squares where steps have more than 8 tokens, and none of " +
+          "its last row alone; give it the norm itself",
+      );
+    }
+    const squares = roles.squares === null ? null : inputOf(env, roles.squares);
     const gain = roles.gain === null ? null : inputOf(env, roles.gain);
     const products = Array.from({ length: attrs.groups }, (_, g) => `acc[${g}]`);
     const values = roles.extras.map((_, i) => `value[${i}]`);
@@ -43,6 +51,12 @@ export const body: OpBody<LinearAttrs> = {
       lastRow: x.lastRow || (attrs.lastRow && fixedRows(x) !== 1),
       // Four elements at once: rows must start at 16 bytes (f32) or 8 bytes (bf16).
       vectorX: layout.k % 4 === 0 && x.stride % 4 === 0 && x.column % 4 === 0,
+      // Rows start at 16 bytes and are whole pieces of as many.
+      wide: isWide(op),
+      copyX: x.dtype === "bf16" && [layout.k, x.stride, x.column].every((n) => n % 8 === 0),
+      blocks: squares?.columns ?? 0,
+      squaresStride: squares?.stride ?? 0,
+      squaresWord: squares?.word ?? 0,
       xRows: fixedRows(x),
       xStride: x.stride,
       outStride: out.stride,

@@ -18,7 +18,7 @@ import {
   operand,
   resultOf,
 } from "../../shared/rows.ts";
-import type { ExprOperand, RowNorm } from "../../shared/rows.ts";
+import type { ExprOperand } from "../../shared/rows.ts";
 import {
   columnsOfType,
   floatActivation,
@@ -34,8 +34,12 @@ import { traits } from "../../shared/traits.ts";
 export interface LinearAttrs {
   /** Weights, each giving one product of [R, N]. */
   readonly groups: 1 | 2 | 4 | 8;
-  /** Applied to x's rows, in float32, before the products. */
-  readonly norm: { readonly kind: "rms" | "layer"; readonly eps: number } | null;
+  /**
+   * Of x's rows, in float32. `rms` and `layer`: before the products. `squares`: x has its gain already,
+   * and another input the rows' sums of squares (`blockSquares`), which scale the products: what `rms`
+   * gives, of numbers that are had once for all SMs.
+   */
+  readonly norm: { readonly kind: "rms" | "layer" | "squares"; readonly eps: number } | null;
   /** The cast of the (normed) x before the products. */
   readonly round: "bf16" | null;
   /** Only x's last row: the result is [1, N]. */
@@ -50,18 +54,20 @@ export interface LinearInputs {
   readonly weights: readonly number[];
   readonly gain: number | null;
   readonly bias: number | null;
+  readonly squares: number | null;
   readonly extras: readonly number[];
 }
 
 /** Which of `count` inputs plays which role. */
 export function linearInputs(attrs: LinearAttrs, count: number): LinearInputs {
   const afterWeights = 1 + attrs.groups;
-  const gains = attrs.norm === null ? 0 : attrs.norm.kind === "rms" ? 1 : 2;
-  const firstExtra = afterWeights + gains;
+  const kind = attrs.norm?.kind ?? null;
+  const firstExtra = afterWeights + (kind === null ? 0 : kind === "layer" ? 2 : 1);
   return {
     weights: Array.from({ length: attrs.groups }, (_, group) => 1 + group),
-    gain: gains > 0 ? afterWeights : null,
-    bias: gains > 1 ? afterWeights + 1 : null,
+    gain: kind === "rms" || kind === "layer" ? afterWeights : null,
+    bias: kind === "layer" ? afterWeights + 1 : null,
+    squares: kind === "squares" ? afterWeights : null,
     extras: Array.from({ length: Math.max(0, count - firstExtra) }, (_, i) => firstExtra + i),
   };
 }
@@ -82,6 +88,7 @@ function inferLinear(attrs: LinearAttrs, inputs: readonly TensorType[]): readonl
     if (at === null) continue;
     requireVector(inputAt(inputs, at, name), k, name, "one number for each column of x");
   }
+  if (roles.squares !== null) checkSquares(inputAt(inputs, roles.squares, "squares"), rows);
   const outRows = attrs.lastRow ? 1 : rows;
   for (const [i, at] of roles.extras.entries()) {
     checkExtra(inputAt(inputs, at, `extra ${i}`), `extra ${i}`, outRows, n);
@@ -92,6 +99,12 @@ function inferLinear(attrs: LinearAttrs, inputs: readonly TensorType[]): readonl
     throw new ShapeError(`epilogue uses argument ${maxArgIndex(attrs.epilogue)}, there are ${has}`);
   }
   return [{ dtype: attrs.out, shape: [outRows, n] }];
+}
+
+function checkSquares(squares: TensorType, rows: Dim): void {
+  if (squares.dtype === "f32" && squares.shape[0] === rows && squares.shape.length === 2) return;
+  const expected = `f32 [${rows}, blocks], sums of squares of x's rows`;
+  throw new ShapeError(`squares must be ${expected}, got ${showType(squares)}`);
 }
 
 function checkExtra(extra: TensorType, name: string, rows: Dim, n: number): void {
@@ -135,16 +148,34 @@ export function linearPrologue(
 ): Float32Array {
   const rows = attrs.lastRow ? x.subarray(x.length - k) : x;
   const { norm } = attrs;
-  const normed =
-    norm === null || gain === null ? rows : normalizeRuns(rows, k, normOf(norm, gain, bias));
+  const isBefore = norm !== null && norm.kind !== "squares" && gain !== null;
+  const normed = isBefore
+    ? normalizeRuns(rows, k, { kind: norm.kind, eps: norm.eps, gain, bias })
+    : rows;
   return attrs.round === "bf16" && precision === "bf16" ? roundToBf16(normed) : normed;
 }
 
-const normOf = (
-  norm: NonNullable<LinearAttrs["norm"]>,
-  gain: Float32Array,
-  bias: Float32Array | null,
-): RowNorm => ({ kind: norm.kind, eps: norm.eps, gain, bias });
+/**
+ * Scales products [rows, n] of x's rows of k columns, in place, by what `squares` [all rows, blocks] say
+ * of them; the last rows where there are fewer than all.
+ */
+export function scaleProducts(
+  { eps }: NonNullable<LinearAttrs["norm"]>,
+  products: Float32Array,
+  n: number,
+  k: number,
+  squares: { readonly data: Float32Array; readonly blocks: number },
+): void {
+  const { data, blocks } = squares;
+  const rows = products.length / n;
+  for (let row = 0; row < rows; row++) {
+    const from = data.length - (rows - row) * blocks;
+    let sum = 0;
+    for (let i = 0; i < blocks; i++) sum += data[from + i] ?? 0;
+    const scale = 1 / Math.sqrt(sum / k + eps);
+    for (let i = row * n; i < (row + 1) * n; i++) products[i] = (products[i] ?? 0) * scale;
+  }
+}
 
 /**
  * x [rows, k] times the transpose of w [n, k] → [rows, n]. Sums in float64, in a fixed order.
@@ -185,7 +216,9 @@ export const semantics: OpSemantics<LinearAttrs> = {
   traits: traits("contraction"),
   parseAttrs: attrsOf({
     groups: oneOf(1, 2, 4, 8),
-    norm: nullable(variants({ rms: { eps: positive }, layer: { eps: positive } })),
+    norm: nullable(variants({
+      rms: { eps: positive }, layer: { eps: positive }, squares: { eps: positive },
+    })),
     round: nullable(oneOf("bf16")),
     lastRow: flag,
     epilogue: expression,
@@ -201,7 +234,12 @@ export const semantics: OpSemantics<LinearAttrs> = {
     const [gain, bias] = [vector(roles.gain), vector(roles.bias)];
     const x = linearPrologue(attrs, floatsAt(inputs, 0), k, gain, bias, ctx.precision);
     const products = roles.weights.map((at) => {
-      return operand(multiply(x, floatsAt(inputs, at), n, k), false, false, n);
+      const products = multiply(x, floatsAt(inputs, at), n, k);
+      if (roles.squares !== null && attrs.norm !== null) {
+        const { columns: blocks } = extent(inputAt(inputs, roles.squares, "squares"));
+        scaleProducts(attrs.norm, products, n, k, { data: floatsAt(inputs, roles.squares), blocks });
+      }
+      return operand(products, false, false, n);
     });
     const extras = roles.extras.map((at) => extraOperand(inputAt(inputs, at, "extra"), n));
     const args = [...products, ...extras];

@@ -7,7 +7,7 @@ import { readFloats, readVector, writeResult } from "../../shared/tasks.ts";
 import { inputColumns, outputColumns, tileInterval } from "../../shared/tiles.ts";
 import type { Interval } from "../../shared/tiles.ts";
 import { chunkAdder, padRows } from "./chunks.ts";
-import { linearInputs, linearPrologue } from "./semantics.ts";
+import { linearInputs, linearPrologue, scaleProducts } from "./semantics.ts";
 import type { LinearAttrs } from "./semantics.ts";
 import { tileWidth } from "./tiling.ts";
 
@@ -22,6 +22,16 @@ function* readX(op: Op, ctx: TaskContext): Generator<void, Float32Array, void> {
   const [g, b] = [gain, bias].map((at) => (at === null ? null : readVector(ctx, at, k)));
   yield;
   return linearPrologue(op.attrs, x, k, g ?? null, b ?? null, ctx.eval.precision);
+}
+
+/** What scales the products of x's rows, if anything does. */
+function* readSquares(op: Op, ctx: TaskContext) {
+  const { squares } = linearInputs(op.attrs, op.inputs.length);
+  if (squares === null) return null;
+  const blocks = inputColumns(op, squares);
+  const data = readFloats(ctx, squares, { lo: 0, hi: blocks });
+  yield;
+  return { data, blocks };
 }
 
 /** Sums [16, rows] of each of `tiles` tiles, from the next chunks of the stream. */
@@ -90,6 +100,7 @@ function* finish(
 export const task: TaskBody<LinearAttrs> = function* multiplyTiles(op, layout, ctx) {
   if (layout === null) throw new TypeError("linear streams its weights: a layout is needed");
   const x = yield* readX(op, ctx);
+  const squares = yield* readSquares(op, ctx);
   const rows = x.length / layout.k;
   const width = tileWidth(op.attrs);
   for (let tile = ctx.tileLo; tile < ctx.tileHi; tile += layout.tilesPerGroup) {
@@ -97,7 +108,12 @@ export const task: TaskBody<LinearAttrs> = function* multiplyTiles(op, layout, c
     const sums = yield* multiplyGroup(layout, ctx, x, end - tile);
     const columns = tileInterval(outputColumns(op), width, tile, end);
     const products = layout.weights.map((_, group) => {
-      return productsOf(sums, group, width, rows, columns.hi - columns.lo);
+      const n = columns.hi - columns.lo;
+      const own = productsOf(sums, group, width, rows, n);
+      if (squares !== null && op.attrs.norm !== null) {
+        scaleProducts(op.attrs.norm, own, n, layout.k, squares);
+      }
+      return own;
     });
     yield* finish(op, ctx, columns, products, rows);
   }

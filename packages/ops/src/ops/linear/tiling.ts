@@ -33,7 +33,10 @@ export const tiling: OpTiling<LinearAttrs> = tasksOf({
     const columns = tileInterval(outputColumns(op), tileWidth(op.attrs), lo, hi);
     const x = readsInput(0, { lo: 0, hi: inputColumns(op, 0) });
     const extras = activationExtras(op).map((index) => readsInput(index, columns));
-    return regionsOf([x, ...extras], columns);
+    const { squares } = linearInputs(op.attrs, op.inputs.length);
+    const sums = squares === null
+      ? [] : [readsInput(squares, { lo: 0, hi: inputColumns(op, squares) })];
+    return regionsOf([x, ...sums, ...extras], columns);
   },
   tileCostBytes: (op) => tileWidth(op.attrs) * columnBytes(op),
 }, {

@@ -2,7 +2,7 @@
  * @file linear in plans whose steps may have many tokens: their activations pass in K slices, so
  * tiles share each slice, and the stream is ordered for it. Pure.
  */
-import { ShapeError } from "@mpk/ir";
+import { fewTokens, ShapeError } from "@mpk/ir";
 import type {
   OpInstance, PackingBudget, RingShape, SharedDemand, StreamLayout, TaskRoom,
 } from "@mpk/schedule";
@@ -12,12 +12,12 @@ import type { LinearAttrs } from "./semantics.ts";
 
 /** `mma-a-bf16`: columns and bytes of a K block, rows of a tile. */
 export const [blockColumns, blockBytes, tileRows] = [32, 1024, 16] as const;
-/** Tokens that are the columns of one mma: they cost what one costs. */
-const fewTokens = 8;
 /** The most tokens of a step that the kernel has accumulators for. */
 export const mostStepTokens = 64;
 /** One token's activations of a K block in shared memory, bf16; and its norm's scale and mean. */
 const [tokenBlockBytes, statisticsBytes] = [2 * blockColumns, 8];
+/** Bytes that a buffer of slices is a multiple of. */
+const bufferStep = 128;
 
 /** Whether an op has rows for all tokens of a step, and a step may have many. */
 export const isWide = (op: OpInstance<LinearAttrs>): boolean =>
@@ -27,11 +27,17 @@ export const isWide = (op: OpInstance<LinearAttrs>): boolean =>
 const rowsFor = (maxTokens: number): number => 2 ** Math.ceil(Math.log2(Math.max(16, maxTokens)));
 
 /** Tiles whose sums one warp can hold in registers. */
-const tilesPerWarp = (rows: number): number => (rows <= 32 ? 2 : 1);
+const tilesPerWarp = 2;
+/** Slices of x that are in shared memory at once: one is used, the others are on their way. */
+const buffers = 3;
 
-/** Shared memory of a task: two slices of x of `blocks` K blocks, and the rows' statistics. */
+/** Shared memory of a task: slices of x of `blocks` K blocks, and the rows' statistics. */
 const slicesBytes = (rows: number, blocks: number): number =>
-  rows * (2 * blocks * tokenBlockBytes + statisticsBytes);
+  rows * (buffers * blocks * tokenBlockBytes + statisticsBytes);
+
+/** Bytes of one of the buffers, as slices.cuh lays them out. */
+const bufferBytes = (rows: number, work: number): number =>
+  Math.floor((work - rows * statisticsBytes) / buffers / bufferStep) * bufferStep;
 
 /** Shared memory of a task at its end: partial sums of a tile a warp, and the statistics. */
 const sumsBytes = (rows: number, warps: number): number =>
@@ -58,7 +64,7 @@ export function demand(
  * The layout for many tokens: K slices of one chunk, each for all tiles of a group, so that a slice
  * of x is loaded once for the group.
  *
- * - blocksPerChunk: as many K blocks as a stage holds and as two slices of x have room for, evened
+ * - blocksPerChunk: as many K blocks as a stage holds and as three slices of x have room for, evened
  *   out over the chunks of a tile;
  * - tilesPerGroup: as many as the warps can hold sums of, the ring holds chunks of, and, if one
  *   token's whole x has room, as many as have room for its partial sums beside it.
@@ -71,7 +77,7 @@ export function wideLayout(op: OpInstance<LinearAttrs>, budget: PackingBudget): 
   const [k, n] = [inputColumns(op, 0), outputColumns(op)];
   const rows = rowsFor(op.maxTokens);
   const work = budget.activationBytes + 2 * budget.partialBytes;
-  const fitting = Math.floor((work / rows - statisticsBytes) / (2 * tokenBlockBytes));
+  const fitting = Math.floor(bufferBytes(rows, work) / (rows * tokenBlockBytes));
   const most = Math.min(Math.floor(chunkBytes / blockBytes), fitting);
   if (most < 1 || sumsBytes(rows, consumerWarps) > work) {
     const needs = Math.max(slicesBytes(rows, 1), sumsBytes(rows, consumerWarps));
@@ -83,9 +89,10 @@ export function wideLayout(op: OpInstance<LinearAttrs>, budget: PackingBudget): 
   const kBlocks = Math.ceil(k / blockColumns);
   const chunksPerTile = Math.ceil(kBlocks / most);
   const blocksPerChunk = Math.ceil(kBlocks / chunksPerTile);
-  const warpTiles = consumerWarps * Math.min(tilesPerWarp(rows), Math.floor(stages / consumerWarps));
+  const warpTiles = consumerWarps * Math.min(tilesPerWarp, Math.floor(stages / consumerWarps));
   const oneToken = chunksPerTile * blocksPerChunk * tokenBlockBytes;
-  const beside = Math.floor((work - oneToken) / (consumerWarps * tileRows * 4));
+  const free = work - rows * statisticsBytes - oneToken;
+  const beside = Math.floor(free / (consumerWarps * tileRows * 4));
   return {
     format: "mma-a-bf16",
     weights, n, k, blocksPerChunk, chunksPerTile,
@@ -109,14 +116,14 @@ export function wideRoom(
   const work = activationBytes + 2 * partialBytes;
   const { blocksPerChunk, tilesPerGroup } = layout;
   const statistics = rowsFor(maxTokens) * statisticsBytes;
-  const oneRow = oneRowBytes(layout, consumerWarps);
+  const oneRow = oneRowBytes(layout, consumerWarps) + statistics;
   return {
     // Slices have more chunks only where half of the ring holds them for all tiles.
     chunksBetweenBarriers: Math.max(tilesPerGroup, Math.floor(stages / 2)),
     bytes(tokens) {
       if (tokens === 1 && oneRow <= work) return oneRow;
       const rows = tokens <= 8 ? 8 : rowsFor(tokens);
-      const slices = 2 * rows * blocksPerChunk * tokenBlockBytes;
+      const slices = buffers * rows * blocksPerChunk * tokenBlockBytes;
       return statistics + Math.max(slices, tokens * consumerWarps * tileRows * 4);
     },
   };

@@ -11,7 +11,7 @@ export const body: OpBody<PointwiseAttrs> = {
     const args = env.inputs.map((input) => env.element(input, "row", "column"));
     const argsOfOne = env.inputs.map((input) => env.elementOfOne(input, "column"));
     return elementsView(
-      env, columnBlock, env.expression(op.attrs.expr, args),
+      env, columnBlock(env), env.expression(op.attrs.expr, args),
       env.expression(op.attrs.expr, argsOfOne),
     );
   },

@@ -8,7 +8,7 @@ import { broadcasts } from "./semantics.ts";
 import type { PointwiseAttrs } from "./semantics.ts";
 
 export const task: TaskBody<PointwiseAttrs> = columnTask(
-  () => columnBlock,
+  columnBlock,
   function* applyColumns(op, ctx, { lo, hi }) {
     const operands: ExprOperand[] = [];
     let rows = 1;

@@ -13,7 +13,7 @@ const activations = (op: OpInstance, scalar: boolean): number[] =>
   });
 
 export const tiling: OpTiling<PointwiseAttrs> = columnTiling({
-  width: () => columnBlock,
+  width: columnBlock,
   aligned: (op) => activations(op, false),
   whole: (op) => activations(op, true),
   flags: {
