@@ -134,8 +134,27 @@ export const mutations: readonly Mutation[] = [
   },
   {
     fault: "many tokens: a stage is freed before its reads have arrived",
-    replace: [["    }\n    read ^= a0.x ^ a1.x;\n  }\n  await_loads(read);\n", "    }\n  }\n"]],
+    replace: [["      }\n    }\n  }\n  await_loads(read);\n", "      }\n    }\n  }\n"]],
     says: late,
+    program: "many",
+  },
+  {
+    fault: "many tokens: a chunk of several warps is freed by the first that has read it",
+    replace: [["if (by.kWays == 1) release_stage(c, at);", "if (by.part == 0) release_stage(c, at);"],
+      ["if (by.kWays == 1) return;\n    for", "return;\n    for"]],
+    says: /: a race (in|with) /,
+    program: "many",
+  },
+  {
+    fault: "many tokens: a slice is multiplied by before its copies have landed",
+    replace: [["      await_copies<1>();\n", ""]],
+    says: /other tokens|not numbers/,
+    program: "many",
+  },
+  {
+    fault: "many tokens: the next slice is copied over the one that is multiplied by",
+    replace: [["slice + 2, buffer == 0 ? 2 : buffer - 1)", "slice + 2, buffer)"]],
+    says: /: a race in /,
     program: "many",
   },
   {
@@ -297,7 +316,10 @@ const programs: Readonly<Record<"decoder" | NonNullable<Mutation["program"]>, ()
     return runPasses(attending(form), semanticsTable, [splitAttention(2)]);
   },
   few: () => linears(8, 96),
-  many: () => linears(64, 96),
+  many: () => {
+    const w = writer("many", { maxTokens: 64, maxContext: 128 });
+    return passed(head(w, linear(w, "w", w.embed(300, 2048), 80, { norm: "rms" }), 40));
+  },
   wide: () => {
     const w = writer("wide", { maxTokens: 8, maxContext: 32 });
     return head(w, linear(w, "w", w.embed(300, 64), 4096), 40);
