@@ -160,6 +160,7 @@ struct SumsOfOne {
   }
   // A chunk in the ring; `act`: this lane's part of the chunk's columns of x.
   template <class C> MPK_DEVICE void multiply(const u8* stage, const u8* act, bool active) {
+    u32 read = 0;  // words of the last loads: a warp's arrive in about their order
 #pragma unroll
     for (u32 block = 0; block < C::kBlocksPerChunk; block++) {
       Vec4 b = {0, 0, 0, 0};
@@ -167,8 +168,9 @@ struct SumsOfOne {
       const Vec4 a0 = load_staged(stage + block * 1024);
       const Vec4 a1 = load_staged(stage + block * 1024 + 512);
       add(block, a0, a1, b);
+      if (block + 2 >= C::kBlocksPerChunk) read ^= a0.x ^ a1.x;
     }
-    trust_loads();
+    await_loads(read);
   }
   // Adds to the warp's own slot of the tile: 16 floats.
   MPK_DEVICE void flush(float* slot, u32 lane) {
