@@ -113,9 +113,7 @@ MPK_DEVICE Vec4 load_vec4(const void* p) {
 MPK_DEVICE Vec4 load_any_vec4(const void* p) {
   Vec4 v;
   asm volatile("ld.cg.v4.u32 {%0, %1, %2, %3}, [%4];"
-               : "=r"(v.x), "=r"(v.y), "=r"(v.z), "=r"(v.w)
-               : "l"(p)
-               : "memory");
+               : "=r"(v.x), "=r"(v.y), "=r"(v.z), "=r"(v.w) : "l"(p) : "memory");
   return v;
 }
 MPK_DEVICE Vec2 load_vec2(const void* p) {
@@ -139,9 +137,7 @@ MPK_DEVICE Vec2 load_const_vec2(const void* p) {
   uint2 v = __ldg(reinterpret_cast<const uint2*>(p));
   return Vec2{v.x, v.y};
 }
-MPK_DEVICE void store_vec4(void* p, Vec4 v) {
-  *reinterpret_cast<uint4*>(p) = make_uint4(v.x, v.y, v.z, v.w);
-}
+MPK_DEVICE void store_vec4(void* p, Vec4 v) { *static_cast<uint4*>(p) = {v.x, v.y, v.z, v.w}; }
 MPK_DEVICE void prefetch_l2(const void* p) { asm volatile("prefetch.global.L2 [%0];" ::"l"(p)); }
 
 MPK_DEVICE u32 load_acquire_gpu(const u32* p) {
@@ -158,8 +154,7 @@ MPK_DEVICE u32 load_relaxed_gpu(const u32* p) {
 MPK_DEVICE Vec4 load_relaxed_vec4_gpu(const void* p) {
   Vec4 v;
   asm volatile("ld.relaxed.gpu.global.v4.u32 {%0, %1, %2, %3}, [%4];"
-               : "=r"(v.x), "=r"(v.y), "=r"(v.z), "=r"(v.w)
-               : "l"(p));
+               : "=r"(v.x), "=r"(v.y), "=r"(v.z), "=r"(v.w) : "l"(p));
   return v;
 }
 // Between two looks at words that have not come: sleeping gained nothing.
@@ -167,12 +162,8 @@ MPK_DEVICE void poll_pause() {}
 MPK_DEVICE void add_release_gpu(u32* p, u32 v) {
   asm volatile("red.release.gpu.global.add.u32 [%0], %1;" ::"l"(p), "r"(v) : "memory");
 }
-MPK_DEVICE u32 compare_swap_gpu(u32* p, u32 expected, u32 value) {
-  return atomicCAS(p, expected, value);
-}
-MPK_DEVICE u32 compare_swap_shared(u32* p, u32 expected, u32 value) {
-  return atomicCAS(p, expected, value);
-}
+MPK_DEVICE u32 compare_swap_gpu(u32* p, u32 old, u32 value) { return atomicCAS(p, old, value); }
+MPK_DEVICE u32 compare_swap_shared(u32* p, u32 old, u32 value) { return atomicCAS(p, old, value); }
 MPK_DEVICE void maximum_gpu(u32* p, u32 v) { atomicMax(p, v); }
 MPK_DEVICE void store_relaxed_gpu(u32* p, u32 v) {
   asm volatile("st.relaxed.gpu.global.u32 [%0], %1;" ::"l"(p), "r"(v) : "memory");
@@ -318,14 +309,12 @@ MPK_DEVICE void copy_past_to_stage(u8* dst, const u8* src, u32 bytes, u64* bar, 
 // has waited for all of them.
 template <u32 kBytes> MPK_DEVICE void copy_async(void* to, const void* from) {
   asm volatile("cp.async.ca.shared.global [%0], [%1], %2;" ::"r"(shared_address(to)), "l"(from),
-               "n"(kBytes)
-               : "memory");
+               "n"(kBytes) : "memory");
 }
 // This thread's own copy of 16 bytes that other SMs wrote during the launch, or 16 zeros, to shared memory.
 MPK_DEVICE void copy_piece(void* to, const void* from, bool there) {
   asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(shared_address(to)), "l"(from),
-               "r"(there ? 16u : 0u)
-               : "memory");
+               "r"(there ? 16u : 0u) : "memory");
 }
 // Its copies so far are a group; and it sees those of all groups but the last kLeft.
 MPK_DEVICE void end_copies() { asm volatile("cp.async.commit_group;" ::: "memory"); }
