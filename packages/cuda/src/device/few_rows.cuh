@@ -207,7 +207,7 @@ template <class C, u32 kChunks> struct HeldRows {
     warp_barrier();  // no loads of later parts before: registers are few
   }
 
-  // With kNorms times the norm's gain alone, and this warp's sums of squares to its slot, for `RowScales`.
+  // With kNorms times the norm's gain alone, and this warp's sums of squares to its slot, for `Scaled`.
   MPK_DEVICE void load(const Context& c, const Rows& x, u32 first) {
     typename Rows::Raw ahead[kAhead] = {};
     float squares = 0.0f;
@@ -224,11 +224,12 @@ template <class C, u32 kChunks> struct HeldRows {
   }
 };
 
-// What scales the products of a row, behind a barrier: what all warps' slots sum to.
-template <class C> struct RowScales {
-  MPK_DEVICE float of(const Context& c, u32 row) const {
+// A linear whose norm scales its products: of a row, behind a barrier, by what all warps' slots sum to.
+template <class C> struct Scaled : C {};
+template <class C> struct RowScale<Scaled<C>> {
+  MPK_DEVICE static float times(const Context& c, u32 row, float product) {
     float sum = 0.0f;
     for (u32 w = 0; w < kConsumerWarps; w++) sum += c.shared->reduce[w * 8 + row];
-    return m_rsqrt(sum * (1.0f / static_cast<float>(C::kK)) + C::kEps);
+    return product * m_rsqrt(sum * (1.0f / static_cast<float>(C::kK)) + C::kEps);
   }
 };

@@ -241,14 +241,14 @@ MPK_DEVICE void flush_partial(float* slot, u32 lane, float (&acc)[2][4]) {
   for (u32 i = 0; i < 4; i++) acc[0][i] = acc[1][i] = 0.0f;
 }
 
-// What scales the products of a row: nothing; see few_rows.cuh for what else.
-struct NoScales {
-  MPK_DEVICE float of(const Context&, u32) const { return 1.0f; }
+// What scales a row's products: nothing; see few_rows.cuh for what else.
+template <class C> struct RowScale {
+  MPK_DEVICE static float times(const Context&, u32, float sum) { return sum; }
 };
 
 // Adds the warps' slots in order and finishes every output of a tile group. `first` are the extras
 // of this thread's first output, loaded while the weights streamed by.
-template <class C, class Scales>
+template <class C>
 MPK_DEVICE void finish_group(Context& c, const u32* ops, const float* partial, u32 tile0,
                              u32 tiles, u32 rows, const typename C::Extras& first) {
   constexpr u32 kWidth = 16 / C::kGroups;
@@ -259,13 +259,12 @@ MPK_DEVICE void finish_group(Context& c, const u32* ops, const float* partial, u
     if (column >= C::kN) continue;
     typename C::Extras extras = first;
     if (e != c.thread) extras.load(c, ops, token, column);
-    const float scale = Scales().of(c, token);
     float acc[C::kGroups];
     for (u32 g = 0; g < C::kGroups; g++) {
       const float* p = partial + (tile * rows + token) * 16 + g * kWidth + r;
       float sum = 0.0f;
       for (u32 w = 0; w < kConsumerWarps; w++) sum += p[w * kSlot];
-      acc[g] = sum * scale;
+      acc[g] = RowScale<C>::times(c, token, sum);
     }
     store_one(out + static_cast<u64>(token) * C::kOutStride + column, extras.epilogue(acc));
   }
@@ -356,7 +355,7 @@ template <class C> MPK_DEVICE void run_linear(Context& c, const u32* in) {
     }
     consumer_barrier();
     //profile: mark_behind(c, kMarkConsumed, clock_word());
-    finish_group<C, NoScales>(c, ops, partial + buffer * (kPartialBytes / 4), tile0, tiles, 1,
+    finish_group<C>(c, ops, partial + buffer * (kPartialBytes / 4), tile0, tiles, 1,
                     extras);
     //profile: if (c.thread == 0) mark(c, kMarkStored);
     buffer ^= 1;

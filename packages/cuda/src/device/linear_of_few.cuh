@@ -31,7 +31,7 @@ template <class C> struct KeptProducts {
                                  kConsumerWarps % C::kChunksPerTile == 0) &&
                                 kOwn * C::kBlocksPerChunk <= (MPK_FEW_KEYS ? 8 : 16);
   typedef HeldRows<C, kOwn> Held;
-  typedef typename Either<Held::kNorms, RowScales<C>, NoScales>::Type Scales;
+  typedef typename Either<Held::kNorms, Scaled<C>, C>::Type Finished;
   Held held = {};
   u32 next;  // this warp's next chunk, counted from the task's first
 
@@ -64,7 +64,7 @@ template <class C> struct KeptProducts {
 // The same with x's fragments loaded ahead of each part of a chunk.
 template <class C> struct LoadedProducts {
   typedef FewRows<C> Rows;
-  typedef NoScales Scales;
+  typedef C Finished;
   typename Rows::Raw raw;  // of the chunk `next`, from `part` on
   u32 next, total;
 
@@ -109,7 +109,7 @@ template <class C> struct AheadProducts {
   typedef FewRows<C> Rows;
   static constexpr bool kFits = C::kNorm == 0 && sizeof(typename C::X) == 2 && Rows::kParts == 1 &&
                                 !Rows::kPadded && !MPK_FEW_KEYS;
-  typedef NoScales Scales;
+  typedef C Finished;
   typename Rows::Raw raw[2];
   u32 next;
   bool second;  // raw[second] is the next chunk's
@@ -148,7 +148,6 @@ template <class C> struct AheadProducts {
     }
   }
 };
-
 
 // A warp's sums of a tile to its slot: [token][16].
 MPK_DEVICE void put_partial(float* slot, u32 rows, u32 lane, const float (&acc)[2][4]) {
@@ -195,7 +194,7 @@ template <class C> MPK_DEVICE void run_linear_of_few(Context& c, const u32* in) 
     }
     consumer_barrier();
     //profile: mark_behind(c, kMarkConsumed, clock_word());
-    finish_group<C, typename Products::Scales>(c, ops, group, tile0, tiles, rows, extras);
+    finish_group<typename Products::Finished>(c, ops, group, tile0, tiles, rows, extras);
     //profile: if (c.thread == 0) mark(c, kMarkStored);
     buffer ^= 1;
   }
