@@ -1,6 +1,6 @@
 /** @file `mpk calibrate`: what the simulator must know of the GPU at hand, measured in a minute. */
 import {
-  calibrate, errorPercent, measureOnGpu, requireGpu, saveGpu, type Calibration,
+  buildForGpu, calibrate, errorPercent, measureOnGpu, requireGpu, saveGpu, type Calibration,
 } from "@mpk/compiler";
 import type { Command } from "commander";
 import { numberBetween } from "../arguments.ts";
@@ -26,7 +26,7 @@ export function calibrateCommand(program: Command, io: Io): void {
     .command("calibrate")
     .description("measure the GPU at hand for mpk simulate, view and explain")
     .option("--out <file>", "the machine's file", "machine.json")
-    .option("--seconds <count>", "time to fit in, behind the measurements", numberBetween(1, 3600), 25)
+    .option("--seconds <count>", "time to fit in, behind the measurements", numberBetween(1, 3600), 20)
     .option("--json", "print one JSON object")
     .addHelpText("after", examples)
     .action((options: Options) => run(options, io));
@@ -36,6 +36,7 @@ async function run({ out, seconds, json }: Options, io: Io): Promise<void> {
   await requireGpu(io.env);
   const start = performance.now();
   const found = await calibrate({
+    build: (program, plan) => buildForGpu(program, plan, io.env),
     measure: (program, plan) => measureOnGpu(program, plan, io.env),
     now: () => performance.now(),
     fitSeconds: seconds,

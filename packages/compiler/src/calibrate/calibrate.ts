@@ -51,6 +51,8 @@ export interface Measured {
 }
 
 export interface CalibrateRequest {
+  /** Builds a program's kernel, for `measure` to find: asked for all of them at once, before any is measured. */
+  build?(program: Program, plan: PlanOptions): Promise<void>;
   measure(program: Program, plan: PlanOptions): Promise<Measured>;
   /** Milliseconds on any clock. */
   now(): number;
@@ -72,8 +74,10 @@ export const errorPercent = ({ nanos, predictedNanos }: Predicted): number =>
 /** Measures all probes, then fits. @throws MpkError where the GPU does not measure. */
 export async function calibrate(request: CalibrateRequest): Promise<Calibration> {
   const found: { readonly probe: Probe; readonly name: string; readonly measured: Measured }[] = [];
-  for (const probe of probes) {
-    const measured = await request.measure(programOf(probe), probe.plan);
+  const made = probes.map((probe) => ({ probe, program: programOf(probe) }));
+  await Promise.all(made.map(async ({ probe, program }) => request.build?.(program, probe.plan)));
+  for (const { probe, program } of made) {
+    const measured = await request.measure(program, probe.plan);
     const choices = Object.values(probe.plan).join(", in flight ");
     const name = `${probe.shape}, ${probe.layers} layers, ${choices}`;
     request.onMeasured?.(name, measured);

@@ -4,10 +4,22 @@ import { runtimeError, type Environment } from "@mpk/runtime";
 import type { PlanOptions } from "@mpk/schedule";
 import { promptOf } from "../bench/measure.ts";
 import { spreadOfTimes, stepMillis } from "../bench/statistics.ts";
+import { prebuild } from "../device.ts";
 import { open } from "../open.ts";
 import { calibrationContext, calibrationTokens, type Measured } from "./calibrate.ts";
 
 const launches = 3;
+
+/** What is measured, and how: the same for building and for measuring. */
+const opening = (plan: PlanOptions, env: Environment) =>
+  ({ device: "cuda", measure: true, randomSeed: 1n, plan, tuned: false, env }) as const;
+
+/** Builds a program's kernel for the GPU at hand, which `measureOnGpu` then finds in the cache. */
+export async function buildForGpu(
+  program: Program, plan: PlanOptions, env: Environment,
+): Promise<void> {
+  await prebuild(program, opening(plan, env));
+}
 
 /** Times a program with random weights. @throws MpkError where there is no GPU or it keeps no times. */
 export async function measureOnGpu(
@@ -15,9 +27,7 @@ export async function measureOnGpu(
   plan: PlanOptions,
   env: Environment,
 ): Promise<Measured> {
-  const opened = await open(program, {
-    device: "cuda", measure: true, randomSeed: 1n, plan, tuned: false, env,
-  });
+  const opened = await open(program, opening(plan, env));
   try {
     const { session, compiled } = opened;
     const readBytesPerSecond = await session.readBandwidth();

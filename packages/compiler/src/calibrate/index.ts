@@ -4,4 +4,4 @@ export {
   type CalibrateRequest, type Measured,
 } from "./calibrate.ts";
 export { fitCosts, minimize, predictor, type Observation, type Predicted } from "./fit.ts";
-export { measureOnGpu } from "./gpu.ts";
+export { buildForGpu, measureOnGpu } from "./gpu.ts";

@@ -1,9 +1,10 @@
 /** @file Calibration of the GPU at hand. */
 import { expect, test } from "vitest";
-import { calibrate, errorPercent, measureOnGpu } from "../../src/index.ts";
+import { buildForGpu, calibrate, errorPercent, measureOnGpu } from "../../src/index.ts";
 
 test("this GPU's small models are predicted within 10 %, also those not fitted to", async () => {
   const found = await calibrate({
+    build: (program, plan) => buildForGpu(program, plan, process.env),
     measure: (program, plan) => measureOnGpu(program, plan, process.env),
     now: () => performance.now(),
     fitSeconds: 20,

@@ -23,7 +23,12 @@ test("a GPU with other costs is predicted within 2 % where it was fitted, 4 % wh
   };
   const machine = { ...gpus.h200.machine, name: "hidden", sms: 24, readBytesPerSecond: 0.8e12 };
   const names: string[] = [];
+  let built = 0;
   const found = await calibrate({
+    async build() {
+      expect(names).toEqual([]);  // all are built before one is measured
+      built++;
+    },
     async measure(program, choices) {
       const { plan } = await planModel(program, { machine, plan: choices });
       const { stepNanos } = simulate(plan, scheduleTable, hidden, { context });
@@ -32,6 +37,7 @@ test("a GPU with other costs is predicted within 2 % where it was fitted, 4 % wh
     now: looks(), fitSeconds: 0.06,
     onMeasured: (name) => names.push(name),
   });
+  expect(built).toBe(8);
   expect(names).toHaveLength(8);
   expect(found.gpu).toMatchObject({ name: "hidden", source: "measured", target: "sm_90a", machine });
   expect(found.heldOut).toHaveLength(2);
