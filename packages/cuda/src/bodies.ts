@@ -39,6 +39,7 @@ function instanceOf(plan: Plan, opIndex: number, table: ScheduleTable): OpInstan
     inputs: op.inputs.map(type),
     outputs: op.outputs.map(type),
     maxTokens: plan.program.limits.maxTokens,
+    folds: plan.layouts[opIndex]?.folds ?? 1,
   };
 }
 

@@ -39,8 +39,9 @@ const eventStride = 128;
 /** Page-table entries kept in shared memory; later ones are read from L2. */
 const sharedPages = 64;
 const deviceFiles = [
-  "machine", "core", "linear", "few_rows", "linear_of_few", "slices", "linear_wide", "heads", "columns",
-  "attention", "query_warp", "queries", "tiles", "attention_of_one", "rows", "squares", "sampling", "choose",
+  "machine", "core", "folds", "linear", "few_rows", "linear_of_few", "slices", "linear_wide", "heads",
+  "columns", "attention", "query_warp", "queries", "tiles", "attention_of_one", "rows", "squares",
+  "sampling", "choose",
   "decode", "pack",
 ] as const;
 /** Those that plans with flagged values have besides. */

@@ -194,6 +194,7 @@ export interface PackEntry {
   readonly chunksPerTile: number;
   readonly chunksPerSlice: number;
   readonly tilesPerGroup: number;
+  readonly folds: number;
   /** Tasks as flat quadruples: offset in the packed image / 128, tileLo, tileHi, 0. */
   readonly tasks: readonly number[];
 }
@@ -316,11 +317,11 @@ export interface ProfileLayout {
 /**
  * Parameters of the pack kernel, in order: dst (u8*, the packed image), tasks (u32*, quadruples as
  * in `PackEntry.tasks`), src0 .. src7 (u16* per group, unused ones 0), groups, n, k,
- * blocksPerChunk, chunksPerTile, chunksPerSlice, tilesPerGroup (u32 each).
+ * blocksPerChunk, chunksPerTile, chunksPerSlice, tilesPerGroup, folds (u32 each).
  */
 export const packParams = [
   "dst", "tasks", "src0", "src1", "src2", "src3", "src4", "src5", "src6", "src7",
-  "groups", "n", "k", "blocksPerChunk", "chunksPerTile", "chunksPerSlice", "tilesPerGroup",
+  "groups", "n", "k", "blocksPerChunk", "chunksPerTile", "chunksPerSlice", "tilesPerGroup", "folds",
 ] as const;
 
 /** Kernels for measuring, emitted apart from any model. */

@@ -68,6 +68,7 @@ function packEntries(plan: Plan, streamBase: readonly number[]): PackEntry[] {
       chunksPerTile: layout.chunksPerTile,
       chunksPerSlice: layout.chunksPerSlice,
       tilesPerGroup: layout.tilesPerGroup,
+      folds: layout.folds,
       tasks: list,
     };
   });

@@ -19,6 +19,9 @@ const jobs: readonly Job[] = [
   jobOf("linears", linears(), "sm_90a"),
   jobOf("Qwen3-8B", programOf(realConfigs["Qwen3-8B"]), "sm_90a"),
   flaggedJob("Qwen3-8B, split", splitProgramOf(realConfigs["Qwen3-8B"], gpus["sm_90a"]!.sms), "sm_90a"),
+  // Their few tiles are folded.
+  ...["sm_90a", "sm_120"].map((target) =>
+    flaggedJob("Llama-3.2-3B", programOf(realConfigs["Llama-3.2-3B"]), target)),
   jobOf("Qwen3-8B, many tokens", programOf(realConfigs["Qwen3-8B"], 64), "sm_90a"),
   jobOf("every op, profiled", everyOp(), "sm_90a", true),
   ...attentionForms.map((form) =>

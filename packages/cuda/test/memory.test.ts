@@ -65,7 +65,7 @@ describe("the packed image", () => {
       fc.property(anyPlan, (plan) => {
         for (const entry of layoutMemory(plan).pack) {
           const groups = entry.groups.length;
-          const tiles = Math.ceil(entry.n / (16 / groups));
+          const tiles = Math.ceil(entry.n / (16 / groups / entry.folds));
           const seen = new Uint8Array(tiles);
           for (let i = 0; i < entry.tasks.length; i += 4) {
             for (let tile = entry.tasks[i + 1]!; tile < entry.tasks[i + 2]!; tile++) seen[tile]!++;

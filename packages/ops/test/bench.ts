@@ -52,9 +52,9 @@ function stateFor(own: Case, precision: Precision): KvState | null {
   return state;
 }
 
-/** Room for at least one K block and one tile, and often little more. */
+/** Room for at least one K block of four folds and one tile, and often little more. */
 const budgetFor = (maxTokens: number, random: () => number): PackingBudget => ({
-  activationBytes: maxTokens * (128 + Math.floor(random() * 1000)),
+  activationBytes: maxTokens * (320 + Math.floor(random() * 1000)),
   partialBytes: 4 * 16 * maxTokens * 4 * (1 + Math.floor(random() * 3)),
   chunkBytes: 8192,
   consumerWarps: 4,
@@ -68,7 +68,8 @@ export function benchOf(schedule: OpSchedule<never>, own: Case, precision: Preci
   const { name } = schedule.semantics;
   const outputs = schedule.semantics.infer(attrs, own.inputs);
   const { maxTokens, tokens } = own;
-  const op = { kind: name, attrs, inputs: own.inputs, outputs, maxTokens };
+  const folds = [1, 2, 4][Math.floor(random() * 3)] ?? 1;
+  const op = { kind: name, attrs, inputs: own.inputs, outputs, maxTokens, folds };
   const positions = Int32Array.from({ length: tokens }, (_, i) => own.past + i);
   const inputs = own.inputs.map((type, i) => {
     // Positions are the last input of rope and follow v in attention.

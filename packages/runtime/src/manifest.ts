@@ -41,7 +41,7 @@ const field = object({
 const pack = object({
   op: u32, groups: list(object({ parts: list(part) })), n: size, k: size,
   blocksPerChunk: whole(1, 256), chunksPerTile: whole(1, 2 ** 20), chunksPerSlice: whole(1, 2 ** 20),
-  tilesPerGroup: whole(1, 2 ** 20), tasks: list(u32),
+  tilesPerGroup: whole(1, 2 ** 20), folds: whole(1, 4), tasks: list(u32),
 });
 
 const flags = object({
@@ -76,8 +76,9 @@ const elements = (parts: readonly TensorPart[]): number =>
 
 /** Chunks are whole blocks of 1,024 bytes; offsets count 128 bytes. */
 function packProblem(entry: PackEntry, streamBytes: number): string | null {
-  const { groups, n, k, tasks, chunksPerTile, blocksPerChunk } = entry;
+  const { groups, n, k, tasks, chunksPerTile, blocksPerChunk, folds } = entry;
   if (![1, 2, 4, 8].includes(groups.length)) return `has ${groups.length} groups, not 1, 2, 4 or 8`;
+  if (![1, 2, 4].includes(folds)) return `has ${folds} folds, not 1, 2 or 4`;
   const odd = groups.find(({ parts }) => elements(parts) !== n * k);
   if (odd !== undefined) return `has a weight of ${elements(odd.parts)} elements, not ${n} · ${k}`;
   if (tasks.length % 4 !== 0) return `has ${tasks.length} task words, not four a task`;

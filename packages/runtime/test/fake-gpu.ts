@@ -20,7 +20,7 @@ export const part = (tensor: string, rows: number, columns: number): TensorPart 
 });
 const gain = part("gain", 24, 1);
 const [up, gate, down] = [part("up", 16, 32), part("gate", 16, 32), part("down", 48, 32)];
-const layout = { blocksPerChunk: 1, chunksPerTile: 1, chunksPerSlice: 1, tilesPerGroup: 1 };
+const layout = { blocksPerChunk: 1, chunksPerTile: 1, chunksPerSlice: 1, tilesPerGroup: 1, folds: 1 };
 
 export const manifest: Manifest = {
   format: "mpk-manifest",

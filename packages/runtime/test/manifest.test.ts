@@ -25,7 +25,7 @@ const manifest: Manifest = {
   limits: { maxTokens: 8, maxContext: 4096, vocab: 100 },
   pack: [
     {
-      op: 0, groups: [group, group], n: 64, k: 32, blocksPerChunk: 1, chunksPerTile: 1,
+      op: 0, groups: [group, group], n: 64, k: 32, blocksPerChunk: 1, chunksPerTile: 1, folds: 1,
       chunksPerSlice: 1, tilesPerGroup: 1, tasks: [0, 0, 4, 0],
     },
   ],

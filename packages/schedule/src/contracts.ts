@@ -9,6 +9,8 @@ export interface OpInstance<A = unknown> {
   readonly outputs: readonly TensorType[];
   /** Maximum tokens in a step: buffers are sized for it, tasks hold for every T up to it. */
   readonly maxTokens: number;
+  /** Parts of K that share a tile's rows, as the planner chose; 1 where it is left out. */
+  readonly folds?: number;
 }
 
 /**
@@ -67,6 +69,11 @@ export interface OpTiling<A = unknown> {
    * `spread`: as even as possible over all SMs. `single`: one task with all tiles.
    */
   readonly placement: "spread" | "single";
+  /**
+   * The folds beside 1 that the planner may choose (see `StreamLayout`): more, smaller tiles for the
+   * SMs that few large ones leave idle. Left out: none. What an op can do, its layout says.
+   */
+  folds?(op: OpInstance<A>, budget: PackingBudget): readonly number[];
   /** Exactly what tiles [lo, hi) touch. Weights that are streamed or resident are left out. */
   regions(op: OpInstance<A>, lo: number, hi: number): TaskRegions;
   /** Relative cost of one tile beyond its streamed bytes, in bytes-equivalent. */
@@ -79,16 +86,18 @@ export interface OpTiling<A = unknown> {
  * How a contraction's weights lie in the stream: `mma-a-bf16`, fragments of the A operand of
  * mma.m16n8k16 (row.col, bf16), 512 bytes each, in 32-wide K blocks (two fragments, 1 KiB).
  *
- * A tile is 16 packed rows. With G groups it holds 16/G rows of each group: packed row r is row
- * (r mod 16/G) of group floor(r / (16/G)). G is 1, 2, 4 or 8.
+ * A tile is 16 packed rows. With G groups and F folds it holds W = 16/(G F) rows of each group, each
+ * in F parts: packed row r is row (r mod W) of group (floor(r / W) mod G), of fold floor(r / (W G)).
+ * G is 1, 2, 4 or 8, F 1, 2 or 4, and G F at most 8. A row's K blocks of 32 columns go round its
+ * folds: packed block b of fold f is the row's block b F + f.
  *
- * Inside a K block of 32 columns starting at k0, fragment s (0, 1), lane l = 4 g + q (g 0..7,
- * q 0..3) holds eight bf16, in this order: row g, columns k0 + 8 q + 4 s + {0, 1}; row g + 8, the same
- * columns; row g, columns + {2, 3}; row g + 8, columns + {2, 3}. (So that one 16-byte read of
- * activations at k0 + 8 q serves both fragments of a lane.)
+ * Inside a packed block, of which a row's columns start at its own k0, fragment s (0, 1), lane
+ * l = 4 g + q (g 0..7, q 0..3) holds eight bf16, in this order: row g, columns k0 + 8 q + 4 s + {0, 1};
+ * row g + 8, the same columns; row g, columns + {2, 3}; row g + 8, columns + {2, 3}. (So that one
+ * 16-byte read of activations at k0 + 8 q serves both fragments of a lane.)
  *
- * A chunk is `blocksPerChunk` consecutive K blocks of one tile. Rows beyond N and columns beyond K
- * are zero. The chunks of a task (tiles lo..hi) follow in this order: tile groups of
+ * A chunk is `blocksPerChunk` consecutive packed blocks of one tile. Rows beyond N and columns beyond
+ * K are zero. The chunks of a task (tiles lo..hi) follow in this order: tile groups of
  * `tilesPerGroup`; in a group, K slices of `chunksPerSlice` chunks; in a slice, the group's tiles;
  * in a tile, its chunks by ascending K. (The last group and the last slice may be shorter.)
  */
@@ -102,6 +111,7 @@ export interface StreamLayout {
   readonly chunksPerTile: number;
   readonly chunksPerSlice: number;
   readonly tilesPerGroup: number;
+  readonly folds: number;
 }
 
 /** The scheduler's choices that an op's packing depends on. */

@@ -246,6 +246,7 @@ function readLayout(from: Reader): StreamLayout {
     chunksPerTile: from.at("chunksPerTile").count(),
     chunksPerSlice: from.at("chunksPerSlice").count(),
     tilesPerGroup: from.at("tilesPerGroup").count(),
+    folds: from.at("folds").optional((folds) => folds.count()) ?? 1,
   };
 }
 

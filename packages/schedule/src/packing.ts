@@ -18,11 +18,24 @@ export interface ChunkPlace {
 /** Bytes of one chunk. */
 export const chunkBytesOf = (layout: StreamLayout): number => layout.blocksPerChunk * blockBytes;
 
-/** Columns of K in one chunk. */
+/** Columns of one chunk, of each fold of K. */
 export const chunkColumns = (layout: StreamLayout): number => layout.blocksPerChunk * blockColumns;
 
+/** Columns of x for all chunks of a tile: K and its padding. */
+export const paddedColumns = (layout: StreamLayout): number =>
+  layout.chunksPerTile * chunkColumns(layout) * layout.folds;
+
 /** Rows that one tile holds of each group's weight: its output columns. */
-export const tileColumns = (layout: StreamLayout): number => tileRows / layout.weights.length;
+export const tileColumns = (layout: StreamLayout): number =>
+  tileRows / layout.weights.length / layout.folds;
+
+/** Of a packed row: its row in the tile, its group, and its fold of K. */
+export function packedRowOf(layout: StreamLayout, packedRow: number) {
+  const width = tileColumns(layout);
+  const part = Math.floor(packedRow / width);
+  const groups = layout.weights.length;
+  return { row: packedRow % width, group: part % groups, fold: Math.floor(part / groups) };
+}
 
 /** Tiles of the whole op. */
 export const tileCount = (layout: StreamLayout): number =>
@@ -111,16 +124,18 @@ function packChunk(
   out: DataView,
   at: number,
 ): void {
-  const { n, k, blocksPerChunk } = layout;
+  const { n, k, blocksPerChunk, folds } = layout;
   const width = tileColumns(layout);
+  const rows = Array.from({ length: tileRows }, (_, packedRow) => packedRowOf(layout, packedRow));
   for (let block = 0; block < blocksPerChunk; block++) {
-    const k0 = (place.chunk * blocksPerChunk + block) * blockColumns;
+    const first = (place.chunk * blocksPerChunk + block) * folds;
     for (let e = 0; e < element.row.length; e++) {
-      const packedRow = element.row[e] ?? 0;
-      const row = place.tile * width + (packedRow % width);
-      const column = k0 + (element.column[e] ?? 0);
+      const of = rows[element.row[e] ?? 0];
+      if (of === undefined) continue;
+      const row = place.tile * width + of.row;
+      const column = (first + of.fold) * blockColumns + (element.column[e] ?? 0);
       if (row >= n || column >= k) continue;
-      const weight = weights[Math.floor(packedRow / width)];
+      const weight = weights[of.group];
       const value = weight?.[row * k + column] ?? 0;
       const bits = weight instanceof Uint16Array ? value : bf16BitsOf(value);
       out.setUint16(at + block * blockBytes + 2 * e, bits, true);
@@ -152,8 +167,7 @@ export function unpackChunk(layout: StreamLayout, chunk: Uint8Array): Uint16Arra
 
 /**
  * The inverse of `packStream`: bf16 bits of each group's rows of tiles [tileLo, tileHi),
- * [rows, paddedK], padding included: rows = tiles · tileColumns, paddedK = chunksPerTile ·
- * chunkColumns.
+ * [rows, paddedColumns], padding included: rows = tiles · tileColumns.
  */
 export function unpackStream(
   layout: StreamLayout,
@@ -161,18 +175,25 @@ export function unpackStream(
   tileLo: number,
   tileHi: number,
 ): Uint16Array[] {
+  const { blocksPerChunk, folds } = layout;
   const width = tileColumns(layout);
   const columns = chunkColumns(layout);
-  const paddedK = layout.chunksPerTile * columns;
+  const paddedK = paddedColumns(layout);
   const out = layout.weights.map(() => new Uint16Array((tileHi - tileLo) * width * paddedK));
   let at = 0;
   for (const { tile, chunk } of chunkOrder(layout, tileLo, tileHi)) {
     const bits = unpackChunk(layout, stream.subarray(at, at + chunkBytesOf(layout)));
     at += chunkBytesOf(layout);
-    for (let row = 0; row < tileRows; row++) {
-      const target = ((tile - tileLo) * width + (row % width)) * paddedK + chunk * columns;
-      const from = bits.subarray(row * columns, (row + 1) * columns);
-      out[Math.floor(row / width)]?.set(from, target);
+    for (let packedRow = 0; packedRow < tileRows; packedRow++) {
+      const { row, group, fold } = packedRowOf(layout, packedRow);
+      for (let block = 0; block < blocksPerChunk; block++) {
+        const own = (chunk * blocksPerChunk + block) * folds + fold;
+        const from = packedRow * columns + block * blockColumns;
+        out[group]?.set(
+          bits.subarray(from, from + blockColumns),
+          ((tile - tileLo) * width + row) * paddedK + own * blockColumns,
+        );
+      }
     }
   }
   return out;

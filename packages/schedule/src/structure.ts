@@ -121,8 +121,12 @@ function checkStreams(plan: Plan, say: Say): void {
     ] as const) {
       if (!isCount(layout[key]) || layout[key] < 1) say(`layout of op ${op}: ${key} is below 1`);
     }
-    if (![1, 2, 4, 8].includes(layout.weights.length)) {
-      say(`layout of op ${op}: ${layout.weights.length} groups; 1, 2, 4 or 8 can be packed`);
+    const { weights: { length: groups }, folds } = layout;
+    if (![1, 2, 4, 8].includes(groups)) {
+      say(`layout of op ${op}: ${groups} groups; 1, 2, 4 or 8 can be packed`);
+    }
+    if (![1, 2, 4].includes(folds) || groups * folds > 8) {
+      say(`layout of op ${op}: ${folds} folds of ${groups} groups; 1, 2 or 4, both at most 8 together`);
     }
   });
   if (streams.length !== machine.sms) {

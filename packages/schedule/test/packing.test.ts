@@ -4,9 +4,9 @@ import type { StreamLayout } from "@mpk/schedule";
 import {
   blockColumns,
   chunkBytesOf,
-  chunkColumns,
   chunkOrder,
   packStream,
+  paddedColumns,
   tileColumns,
   tileCount,
   unpackChunk,
@@ -23,13 +23,15 @@ const layouts: fc.Arbitrary<StreamLayout> = fc
     blocksPerChunk: fc.integer({ min: 1, max: 8 }),
     chunksPerSlice: fc.integer({ min: 1, max: 5 }),
     tilesPerGroup: fc.integer({ min: 1, max: 4 }),
+    folds: fc.constantFrom(1, 2, 4),
   })
+  .filter(({ groups, folds }) => groups * folds <= 8)
   .map(({ groups, k, blocksPerChunk, ...rest }) => ({
     format: "mma-a-bf16",
     weights: Array.from({ length: groups }, (_, i) => i + 1),
     k,
     blocksPerChunk,
-    chunksPerTile: Math.ceil(Math.ceil(k / blockColumns) / blocksPerChunk),
+    chunksPerTile: Math.ceil(Math.ceil(k / blockColumns / rest.folds) / blocksPerChunk),
     ...rest,
   }));
 
@@ -51,7 +53,7 @@ describe("packing", () => {
       fc.property(instances, ({ layout, lo, hi }) => {
         const weights = weightsFor(layout);
         const unpacked = unpackStream(layout, packStream(layout, weights, lo, hi), lo, hi);
-        const paddedK = layout.chunksPerTile * chunkColumns(layout);
+        const paddedK = paddedColumns(layout);
         const firstRow = lo * tileColumns(layout);
         unpacked.forEach((bits, group) => {
           bits.forEach((value, i) => {
@@ -104,6 +106,15 @@ describe("packing", () => {
     expect(new Set(rows.subarray(256))).toEqual(new Set([2]));
   });
 
+  it("stacks the folds of a tile, each with every so manieth block of columns", () => {
+    const layout = { ...oneBlock(2), n: 4, k: 64, folds: 2 };
+    const block = (group: number): Uint16Array =>
+      Uint16Array.from({ length: 256 }, (_, i) => 10 * group + (i % 64 < 32 ? 1 : 2));
+    const rows = unpackChunk(layout, packStream(layout, [block(1), block(2)], 0, 1));
+    const each = [0, 1, 2, 3].map((i) => [...new Set(rows.subarray(128 * i, 128 * (i + 1)))]);
+    expect(each).toEqual([[11], [21], [12], [22]]);
+  });
+
   it("names a weight of the wrong size", () => {
     expect(() => packStream(oneBlock(1), [new Uint16Array(500)], 0, 1)).toThrow(
       "packStream: weight 0 (input 1) has 500, not [16, 32] = 512 numbers",
@@ -121,4 +132,5 @@ const oneBlock = (groups: number): StreamLayout => ({
   chunksPerTile: 1,
   chunksPerSlice: 1,
   tilesPerGroup: 1,
+  folds: 1,
 });

@@ -81,6 +81,16 @@ const questions: Readonly<Record<string, Question>> = {
       };
     },
   },
+  folds: {
+    form: "folds=1, 2 or 4", example: "folds=2",
+    ask(value) {
+      const folds = ([1, 2, 4] as const).find((one) => String(one) === value);
+      return folds === undefined ? null : {
+        title: folds === 1 ? "tiles of sixteen whole rows" : `tiles in ${folds} folds of K`,
+        change: (s) => ({ ...s, plan: { ...s.plan, folds } }),
+      };
+    },
+  },
   protocol: {
     form: "protocol=counter or protocol=flag", example: "protocol=counter",
     ask: (value) => value !== "counter" && value !== "flag" ? null : {

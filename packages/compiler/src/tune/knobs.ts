@@ -15,6 +15,8 @@ export const knobs: Knobs = {
   maxInFlight: [8, 7, 5, 10, 4, 12, 3],
   // Evening out bytes over layers.
   period: [2, 4, 3, 6],
+  // More, smaller tiles everywhere, or none where the planner has them.
+  folds: [2, 1, 4],
   stageBytes: [16384, 4096],
   protocol: ["counter"],
 };

@@ -43,11 +43,13 @@ template <class C> struct FewRows {
   typedef typename C::X X;
   // Blocks of 32 columns that are loaded at once, and such parts of a chunk: 32 registers, or 16 where
   // attention has few as well.
-  static constexpr u32 kAtOnce = (MPK_FEW_KEYS ? 8 : 16) / sizeof(X);
-  static constexpr u32 kPart = C::kBlocksPerChunk < kAtOnce ? C::kBlocksPerChunk : kAtOnce;
-  static constexpr u32 kParts = (C::kBlocksPerChunk + kPart - 1) / kPart;
+  static constexpr u32 kFew = (MPK_FEW_KEYS ? 8 : 16) / sizeof(X);
+  static constexpr u32 kAtOnce = kFew < C::kFolds ? C::kFolds : kFew;
+  static constexpr u32 kBlocks = C::kBlocksPerChunk * C::kFolds;  // of x, for a chunk of weights
+  static constexpr u32 kPart = kBlocks < kAtOnce ? kBlocks : kAtOnce;
+  static constexpr u32 kParts = (kBlocks + kPart - 1) / kPart;
   typedef RawEight<X> Raw[kPart];
-  static constexpr u32 kColumns = C::kBlocksPerChunk * 32;  // of a chunk
+  static constexpr u32 kColumns = kBlocks * 32;  // of a chunk
   static constexpr bool kPadded = C::kChunksPerTile * kColumns > C::kK;
   // Gains lie in shared memory, where one token has its x, before x is there.
   static constexpr bool kEarlyGains = C::kNorm == 1 && C::kK % 32 == 0 && !kPadded &&
@@ -84,7 +86,7 @@ template <class C> struct FewRows {
       const u32 block = part * kPart + b, at = chunk + block * 32;
       if (C::kVectorX && C::kK % 32 == 0) {
         // A part or a chunk may end beyond x: any columns do there.
-        const bool inside = (C::kBlocksPerChunk % kPart == 0 || block < C::kBlocksPerChunk) &&
+        const bool inside = (kBlocks % kPart == 0 || block < kBlocks) &&
                             (!kPadded || at < C::kK);
         raw[b].load(inside ? from + block * 32 : row);
       } else {
@@ -167,13 +169,13 @@ template <class C> struct FewRows {
     float sum = 0.0f;
 #pragma unroll
     for (u32 b = 0; b < kPart; b++) {
-      const u32 block = part * kPart + b, at = (k * C::kBlocksPerChunk + block) * 32 + column;
+      const u32 block = part * kPart + b, at = (k * kBlocks + block) * 32 + column;
       float v[8];
       raw[b].get(v);
 #pragma unroll
       for (u32 i = 0; i < 8; i++) {
         const float d = v[i] - mean;
-        const bool inside = C::kBlocksPerChunk % kPart == 0 || block < C::kBlocksPerChunk;
+        const bool inside = kBlocks % kPart == 0 || block < kBlocks;
         if (inside && ((!kPadded && C::kK % 32 == 0) || at + i < C::kK)) sum += squares ? d * d : v[i];
       }
     }

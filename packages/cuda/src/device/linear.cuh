@@ -2,7 +2,8 @@
 // fragments of mma's A operand; up to eight tokens are its columns.
 
 // A linear's constants, made by the emitter:
-//   kK, kN, kGroups, kBlocksPerChunk, kChunksPerTile, kChunksPerSlice, kTilesPerGroup
+//   kK, kN, kGroups, kFolds, kWidth (output columns of a tile), kBlocksPerChunk, kChunksPerTile,
+//   kChunksPerSlice, kTilesPerGroup
 //   kNorm (0 none, 1 rms, 2 layer), kEps, kLastRow, kXStride, kOutStride, typename X, typename Out,
 //   struct Extras { load(c, operands, row, column); epilogue(acc) }.
 
@@ -137,7 +138,7 @@ MPK_DEVICE void load_activations(Context& c, const u32* ops, const X* x, u32 k0,
 // One token, everything at once: each thread keeps its columns in registers from the first load to
 // the normed bf16, so that x is read once and the gains are there before x is.
 template <class C> struct OneRow {
-  static constexpr u32 kAllQuads = C::kChunksPerTile * C::kBlocksPerChunk * 8;
+  static constexpr u32 kAllQuads = C::kChunksPerTile * C::kBlocksPerChunk * C::kFolds * 8;
   static constexpr u32 kQuads = (kAllQuads + kConsumerThreads - 1) / kConsumerThreads;
   // More would not fit beside the gains that wait in registers.
   static constexpr bool kFits = C::kVectorX && C::kNorm != 2 && kQuads <= (C::kNorm == 0 ? 16 : 5);
@@ -212,7 +213,7 @@ template <class C> struct OneRow {
   }
 };
 
-// One chunk: kBlocksPerChunk blocks of 32 columns, two fragments each.
+// One chunk: kBlocksPerChunk blocks of 32 columns of each fold, two fragments each.
 template <class C>
 MPK_DEVICE void multiply_chunk(const u8* stage, const u8* act, bool active, u32 lane,
                                float (&acc)[2][4]) {
@@ -221,7 +222,7 @@ MPK_DEVICE void multiply_chunk(const u8* stage, const u8* act, bool active, u32 
 #pragma unroll
   for (u32 block = 0; block < C::kBlocksPerChunk; block++) {
     Vec4 b = {0, 0, 0, 0};
-    if (active) b = *reinterpret_cast<const Vec4*>(act + block * 64);
+    if (active) b = *reinterpret_cast<const Vec4*>(act + block * C::kFolds * 64);
     Vec4 a0 = load_staged(a + block * 1024);
     Vec4 a1 = load_staged(a + block * 1024 + 512);
     mma_16x8x16(acc[0], a0, b.x, b.y);
@@ -232,12 +233,8 @@ MPK_DEVICE void multiply_chunk(const u8* stage, const u8* act, bool active, u32 
 }
 
 // Adds a warp's accumulators of one token to its own slot: 16 floats.
-MPK_DEVICE void flush_partial(float* slot, u32 lane, float (&acc)[2][4]) {
-  const u32 row = lane >> 2;
-  if ((lane & 3u) == 0) {
-    slot[row] += acc[0][0] + acc[1][0];
-    slot[row + 8] += acc[0][2] + acc[1][2];
-  }
+template <class C> MPK_DEVICE void flush_partial(float* slot, u32 lane, float (&acc)[2][4]) {
+  add_rows<C>(slot, lane, acc);
   for (u32 i = 0; i < 4; i++) acc[0][i] = acc[1][i] = 0.0f;
 }
 
@@ -246,12 +243,12 @@ template <class C> struct RowScale {
   MPK_DEVICE static float times(const Context&, u32, float sum) { return sum; }
 };
 
-// Adds the warps' slots in order and finishes every output of a tile group. `first` are the extras
-// of this thread's first output, loaded while the weights streamed by.
+// Adds the warps' slots in order, of one fold after the other, and finishes every output of a tile group.
+// `first` are the extras of this thread's first output, loaded while the weights streamed by.
 template <class C>
 MPK_DEVICE void finish_group(Context& c, const u32* ops, const float* partial, u32 tile0,
                              u32 tiles, u32 rows, const typename C::Extras& first) {
-  constexpr u32 kWidth = 16 / C::kGroups;
+  constexpr u32 kWidth = C::kWidth;
   typename C::Out* out = in_scratch<typename C::Out>(c, ops[C::kOutOperand]);
   for (u32 e = c.thread; e < tiles * rows * kWidth; e += kConsumerThreads) {
     u32 r = e % kWidth, token = (e / kWidth) % rows, tile = e / (kWidth * rows);
@@ -261,9 +258,12 @@ MPK_DEVICE void finish_group(Context& c, const u32* ops, const float* partial, u
     if (e != c.thread) extras.load(c, ops, token, column);
     float acc[C::kGroups];
     for (u32 g = 0; g < C::kGroups; g++) {
-      const float* p = partial + (tile * rows + token) * 16 + g * kWidth + r;
       float sum = 0.0f;
-      for (u32 w = 0; w < kConsumerWarps; w++) sum += p[w * kSlot];
+#pragma unroll
+      for (u32 fold = 0; fold < C::kFolds; fold++) {
+        const float* p = partial + (tile * rows + token) * 16 + (fold * C::kGroups + g) * kWidth + r;
+        for (u32 w = 0; w < kConsumerWarps; w++) sum += p[w * kSlot];
+      }
       acc[g] = RowScale<C>::times(c, token, sum);
     }
     store_one(out + static_cast<u64>(token) * C::kOutStride + column, extras.epilogue(acc));
@@ -274,7 +274,7 @@ MPK_DEVICE void finish_group(Context& c, const u32* ops, const float* partial, u
 template <class C>
 MPK_DEVICE void load_first_extras(const Context& c, const u32* ops, u32 tile0, u32 tiles, u32 rows,
                                   typename C::Extras& extras) {
-  constexpr u32 kWidth = 16 / C::kGroups;
+  constexpr u32 kWidth = C::kWidth;
   const u32 e = c.thread, tile = e / (kWidth * rows);
   const u32 column = (tile0 + tile) * kWidth + e % kWidth;
   if (tile < tiles && column < C::kN) extras.load(c, ops, (e / kWidth) % rows, column);
@@ -288,7 +288,7 @@ template <class C> MPK_DEVICE void run_linear(Context& c, const u32* in) {
   if constexpr (kMaxTokens > 1 && C::kXRows != 1 && !C::kLastRow) {
     if (c.tokens > 1) return run_linear_of_few<C>(c, in);
   }
-  constexpr u32 kChunkColumns = C::kBlocksPerChunk * 32;
+  constexpr u32 kChunkColumns = C::kBlocksPerChunk * C::kFolds * 32;
   constexpr u32 kPadK = C::kChunksPerTile * kChunkColumns;
   const u32* ops = operands(in);
   const u32 tileLo = in[kWordTileLo];
@@ -332,7 +332,7 @@ template <class C> MPK_DEVICE void run_linear(Context& c, const u32* in) {
         load_activations<C>(c, ops, x, slice * kChunkColumns, perTile * kChunkColumns);
         consumer_barrier();
       }
-      const u8* act = c.work + (c.lane & 3u) * 16;
+      const u8* act = c.work + own_columns<C>(c.lane);
       const u32 total = tiles * perTile;
       float acc[2][4] = {};
       // This warp's first chunk of the slice.
@@ -340,13 +340,13 @@ template <class C> MPK_DEVICE void run_linear(Context& c, const u32* in) {
       u32 tile = i / perTile, k = i % perTile;
       while (i < total) {
         wait_full(c, chunk + i);
-        multiply_chunk<C>(stage_of(c, chunk + i), act + k * (kChunkColumns * 2), c.lane < 4, c.lane,
-                          acc);
+        multiply_chunk<C>(stage_of(c, chunk + i), act + k * (kChunkColumns * 2),
+                          c.lane < 4 * C::kFolds, c.lane, acc);
         release_stage(c, chunk + i);
         i += kConsumerWarps;
         k += kConsumerWarps;
         if (k >= perTile || i >= total) {
-          flush_partial(mine + tile * 16, c.lane, acc);
+          flush_partial<C>(mine + tile * 16, c.lane, acc);
           tile += k / perTile;
           k %= perTile;
         }

@@ -3,14 +3,38 @@
 // meets the same few chunks of K in every tile. Those that fit registers stay there for the whole task;
 // others are loaded anew for each tile, some of them ahead.
 
-// acc += a block's two fragments of weights times x's. Gives a word of each, for await_loads: those
-// of a chunk's last two blocks will do, as a warp's loads arrive in about their order.
-MPK_DEVICE u32 multiply_block(const u8* stage, u32 block, u32 lane, Vec4 x, float (&acc)[2][4]) {
+// A warp's sums of a tile. Columns are tokens, so folded weights are multiplied once by each fold's x, and
+// of each of these products the fold's rows count.
+template <class C> using FewSums = float[2 * C::kFolds][4];
+
+// acc += a block's two fragments of weights times x's of each fold. Gives a word of each, for await_loads:
+// those of a chunk's last two blocks will do, as a warp's loads arrive in about their order. (A loop that
+// is taken once would change the order of registers in code without folds.)
+template <class C>
+MPK_DEVICE u32 multiply_block(const u8* stage, u32 block, u32 lane, const Vec4 (&x)[C::kFolds],
+                              FewSums<C>& acc) {
   const u8* a = stage + block * 1024 + lane * 16;
   const Vec4 a0 = load_staged(a), a1 = load_staged(a + 512);
-  mma_16x8x16(acc[0], a0, x.x, x.y);
-  mma_16x8x16(acc[1], a1, x.z, x.w);
+  mma_16x8x16(acc[0], a0, x[0].x, x[0].y);
+  mma_16x8x16(acc[1], a1, x[0].z, x[0].w);
+  if constexpr (C::kFolds > 1) {
+#pragma unroll
+    for (u32 fold = 1; fold < C::kFolds; fold++) {
+      mma_16x8x16(acc[2 * fold], a0, x[fold].x, x[fold].y);
+      mma_16x8x16(acc[2 * fold + 1], a1, x[fold].z, x[fold].w);
+    }
+  }
   return a0.x ^ a1.x;
+}
+
+// The same by rows that are fragments as they lie in memory: blocks of x from number `at` on.
+template <class C, u32 kBlocks>
+MPK_DEVICE u32 multiply_raw(const u8* stage, u32 block, u32 lane, const RawEight<u16> (&x)[kBlocks],
+                            u32 at, FewSums<C>& acc) {
+  Vec4 own[C::kFolds];
+#pragma unroll
+  for (u32 fold = 0; fold < C::kFolds; fold++) own[fold] = x[at + fold].words;
+  return multiply_block<C>(stage, block, lane, own, acc);
 }
 
 template <bool kFirst, class A, class B> struct Either {
@@ -29,7 +53,7 @@ template <class C> struct KeptProducts {
   // where attention has few as well.
   static constexpr bool kFits = (C::kChunksPerTile % kConsumerWarps == 0 ||
                                  kConsumerWarps % C::kChunksPerTile == 0) &&
-                                kOwn * C::kBlocksPerChunk <= (MPK_FEW_KEYS ? 8 : 16);
+                                kOwn * Rows::kBlocks <= (MPK_FEW_KEYS ? 8 : 16);
   typedef HeldRows<C, kOwn> Held;
   typedef typename Either<Held::kNorms, Scaled<C>, C>::Type Finished;
   Held held = {};
@@ -42,7 +66,7 @@ template <class C> struct KeptProducts {
     held.load(c, x, first);
   }
   // Chunks of the task below `end`, its first being number `chunk` of the ring.
-  MPK_DEVICE void multiply(Context& c, const FewRows<C>&, u32 chunk, u32 end, float (&acc)[2][4]) {
+  MPK_DEVICE void multiply(Context& c, const FewRows<C>&, u32 chunk, u32 end, FewSums<C>& acc) {
 #pragma unroll
     for (u32 j = 0; j < kOwn; j++) {
       if (next >= end) return;
@@ -50,8 +74,13 @@ template <class C> struct KeptProducts {
       u32 read = 0;
 #pragma unroll
       for (u32 b = 0; b < C::kBlocksPerChunk; b++) {
-        const Vec4 own = held.part[j * Rows::kParts + b / Rows::kPart][b % Rows::kPart];
-        const u32 word = multiply_block(stage_of(c, chunk + next), b, c.lane, own, acc);
+        Vec4 own[C::kFolds];
+#pragma unroll
+        for (u32 fold = 0; fold < C::kFolds; fold++) {
+          const u32 at = b * C::kFolds + fold;
+          own[fold] = held.part[j * Rows::kParts + at / Rows::kPart][at % Rows::kPart];
+        }
+        const u32 word = multiply_block<C>(stage_of(c, chunk + next), b, c.lane, own, acc);
         if (b + 2 >= C::kBlocksPerChunk) read ^= word;
       }
       await_loads(read);
@@ -65,6 +94,7 @@ template <class C> struct KeptProducts {
 template <class C> struct LoadedProducts {
   typedef FewRows<C> Rows;
   typedef C Finished;
+  static constexpr u32 kPartBlocks = Rows::kPart / C::kFolds;  // of weights
   typename Rows::Raw raw;  // of the chunk `next`, from `part` on
   u32 next, total;
 
@@ -74,25 +104,27 @@ template <class C> struct LoadedProducts {
     total = chunks;
     x.load(first % C::kChunksPerTile, 0, raw);
   }
-  MPK_DEVICE void multiply(Context& c, const Rows& x, u32 chunk, u32 end, float (&acc)[2][4]) {
+  MPK_DEVICE void multiply(Context& c, const Rows& x, u32 chunk, u32 end, FewSums<C>& acc) {
     while (next < end) {
       const u32 k = next % C::kChunksPerTile;
       const u32 after = (next + kConsumerWarps) % C::kChunksPerTile;
       u32 read = 0;
 #pragma unroll 1
       for (u32 part = 0; part < Rows::kParts; part++) {
-        Vec4 now[Rows::kPart];
+        Vec4 now[kPartBlocks][C::kFolds];
 #pragma unroll
-        for (u32 b = 0; b < Rows::kPart; b++) now[b] = x.finish(c, raw[b], k, part * Rows::kPart + b);
+        for (u32 b = 0; b < Rows::kPart; b++) {
+          now[b / C::kFolds][b % C::kFolds] = x.finish(c, raw[b], k, part * Rows::kPart + b);
+        }
         const bool isLast = part + 1 == Rows::kParts;
         x.load(isLast ? after : k, isLast ? 0 : part + 1, raw);
         if (part == 0) wait_full(c, chunk + next);
 #pragma unroll
-        for (u32 b = 0; b < Rows::kPart; b++) {
-          const u32 block = part * Rows::kPart + b;
-          if (C::kBlocksPerChunk % Rows::kPart != 0 && block >= C::kBlocksPerChunk) break;
+        for (u32 b = 0; b < kPartBlocks; b++) {
+          const u32 block = part * kPartBlocks + b;
+          if (C::kBlocksPerChunk % kPartBlocks != 0 && block >= C::kBlocksPerChunk) break;
           const u32 word =
-              multiply_block(stage_of(c, chunk + next), block, c.lane, now[b], acc);
+              multiply_block<C>(stage_of(c, chunk + next), block, c.lane, now[b], acc);
           if (block + 2 >= C::kBlocksPerChunk) read ^= word;
         }
       }
@@ -123,14 +155,14 @@ template <class C> struct AheadProducts {
     load(x, first, raw[0]);
   }
   template <u32 kTurn>
-  MPK_DEVICE void step(Context& c, const Rows& x, u32 chunk, float (&acc)[2][4]) {
+  MPK_DEVICE void step(Context& c, const Rows& x, u32 chunk, FewSums<C>& acc) {
     load(x, next + kConsumerWarps, raw[kTurn ^ 1u]);
     wait_full(c, chunk + next);
     u32 read = 0;
 #pragma unroll
     for (u32 b = 0; b < C::kBlocksPerChunk; b++) {
       const u32 word =
-          multiply_block(stage_of(c, chunk + next), b, c.lane, raw[kTurn][b].words, acc);
+          multiply_raw<C>(stage_of(c, chunk + next), b, c.lane, raw[kTurn], b * C::kFolds, acc);
       if (b + 2 >= C::kBlocksPerChunk) read ^= word;
     }
     await_loads(read);
@@ -138,7 +170,7 @@ template <class C> struct AheadProducts {
     next += kConsumerWarps;
     second = kTurn == 0;
   }
-  MPK_DEVICE void multiply(Context& c, const Rows& x, u32 chunk, u32 end, float (&acc)[2][4]) {
+  MPK_DEVICE void multiply(Context& c, const Rows& x, u32 chunk, u32 end, FewSums<C>& acc) {
     while (next < end) {
       if (second) {
         step<1>(c, x, chunk, acc);
@@ -149,22 +181,77 @@ template <class C> struct AheadProducts {
   }
 };
 
+// The same where folds take twice the registers for a chunk: each half of it makes room for the next one's.
+template <class C> struct HalvesAhead {
+  typedef FewRows<C> Rows;
+  static constexpr bool kFits = C::kNorm == 0 && sizeof(typename C::X) == 2 && Rows::kParts == 2 &&
+                                C::kFolds == 2 && !Rows::kPadded && !MPK_FEW_KEYS;
+  typedef C Finished;
+  static constexpr u32 kBlocks = Rows::kPart / C::kFolds;  // of weights, of half a chunk
+  typename Rows::Raw raw[2];
+  u32 next;
+
+  MPK_DEVICE void load(const Rows& x, u32 half) {
+    x.load(next % C::kChunksPerTile, half, raw[half]);
+  }
+  MPK_DEVICE void open(Context&, Rows& x, u32 first, u32, float*) {
+    next = first;
+    load(x, 0);
+    load(x, 1);
+  }
+  MPK_DEVICE void multiply(Context& c, const Rows& x, u32 chunk, u32 end, FewSums<C>& acc) {
+    while (next < end) {
+      const u32 now = chunk + next;
+      next += kConsumerWarps;
+      wait_full(c, now);
+      u32 read = 0;
+#pragma unroll
+      for (u32 half = 0; half < 2; half++) {
+#pragma unroll
+        for (u32 b = 0; b < kBlocks; b++) {
+          const u32 block = half * kBlocks + b;
+          if (block >= C::kBlocksPerChunk) break;
+          const u32 word =
+              multiply_raw<C>(stage_of(c, now), block, c.lane, raw[half], b * C::kFolds, acc);
+          if (block + 2 >= C::kBlocksPerChunk) read ^= word;
+        }
+        load(x, half);
+      }
+      await_loads(read);
+      release_stage(c, now);
+    }
+  }
+};
+
+// Number i of a lane's sums, which is of half 0 or 1 of the packed rows, by their fold's x.
+template <class C>
+MPK_DEVICE float sum_of(const FewSums<C>& acc, u32 half, u32 i, u32 lane) {
+  constexpr u32 kOther = C::kFolds / 4;  // of four folds, two share a half
+  const u32 fold = half * C::kFolds / 2;
+  if (kOther > 0 && fold_of<C>(half, lane) % 2 == 1) {
+    return acc[2 * (fold + kOther)][i] + acc[2 * (fold + kOther) + 1][i];
+  }
+  return acc[2 * fold][i] + acc[2 * fold + 1][i];
+}
+
 // A warp's sums of a tile to its slot: [token][16].
-MPK_DEVICE void put_partial(float* slot, u32 rows, u32 lane, const float (&acc)[2][4]) {
+template <class C>
+MPK_DEVICE void put_partial(float* slot, u32 rows, u32 lane, const FewSums<C>& acc) {
   const u32 row = lane >> 2, token = (lane & 3u) * 2;
   if (token < rows) {
-    slot[token * 16 + row] = acc[0][0] + acc[1][0];
-    slot[token * 16 + row + 8] = acc[0][2] + acc[1][2];
+    slot[token * 16 + row] = sum_of<C>(acc, 0, 0, lane);
+    slot[token * 16 + row + 8] = sum_of<C>(acc, 1, 2, lane);
   }
   if (token + 1 < rows) {
-    slot[(token + 1) * 16 + row] = acc[0][1] + acc[1][1];
-    slot[(token + 1) * 16 + row + 8] = acc[0][3] + acc[1][3];
+    slot[(token + 1) * 16 + row] = sum_of<C>(acc, 0, 1, lane);
+    slot[(token + 1) * 16 + row + 8] = sum_of<C>(acc, 1, 3, lane);
   }
 }
 
 // Weights come tile after tile: see run_linear, which has steps of one token.
 template <class C> MPK_DEVICE void run_linear_of_few(Context& c, const u32* in) {
-  typedef typename Either<AheadProducts<C>::kFits, AheadProducts<C>, LoadedProducts<C>>::Type Loaded;
+  typedef typename Either<HalvesAhead<C>::kFits, HalvesAhead<C>, LoadedProducts<C>>::Type Halves;
+  typedef typename Either<AheadProducts<C>::kFits, AheadProducts<C>, Halves>::Type Loaded;
   typedef typename Either<KeptProducts<C>::kFits, KeptProducts<C>, Loaded>::Type Products;
   const u32* ops = operands(in);
   const u32 tileLo = in[kWordTileLo], tileHi = in[kWordTileHi], rows = c.tokens;
@@ -187,10 +274,10 @@ template <class C> MPK_DEVICE void run_linear_of_few(Context& c, const u32* in) 
     float* group = partial + buffer * (kPartialBytes / 4);
     //profile: if (tile0 == tileLo) mark_behind(c, kMarkAsked, clock_word());
     for (u32 tile = 0; tile < tiles; tile++) {
-      float acc[2][4] = {};
+      FewSums<C> acc = {};
       const u32 end = (tile0 + tile + 1 - tileLo) * C::kChunksPerTile;
       products.multiply(c, x, c.chunk, end, acc);
-      put_partial(group + c.warp * kSlot + tile * rows * 16, rows, c.lane, acc);
+      put_partial<C>(group + c.warp * kSlot + tile * rows * 16, rows, c.lane, acc);
     }
     consumer_barrier();
     //profile: mark_behind(c, kMarkConsumed, clock_word());

@@ -8,7 +8,7 @@ template <class C> struct PolledRow {
   typedef typename C::X X;
   static constexpr u32 kPer = 16 / sizeof(X);  // columns of a vector
   static constexpr u32 kLimit = C::kK / kPer;
-  static constexpr u32 kAll = C::kChunksPerTile * C::kBlocksPerChunk * 32 / kPer;
+  static constexpr u32 kAll = C::kChunksPerTile * C::kBlocksPerChunk * C::kFolds * 32 / kPer;
   static constexpr u32 kMine = (kAll + kConsumerThreads - 1) / kConsumerThreads;
   // A normed row that fits stays in registers, its gains in shared memory; others pass in batches.
   static constexpr u32 kGainBytes = kPer * sizeof(typename C::Gain);  // of a vector
@@ -164,7 +164,7 @@ struct SumsOfOne {
 #pragma unroll
     for (u32 block = 0; block < C::kBlocksPerChunk; block++) {
       Vec4 b = {0, 0, 0, 0};
-      if (active) b = *reinterpret_cast<const Vec4*>(act + block * 64);
+      if (active) b = *reinterpret_cast<const Vec4*>(act + block * C::kFolds * 64);
       const Vec4 a0 = load_staged(stage + block * 1024);
       const Vec4 a1 = load_staged(stage + block * 1024 + 512);
       add(block, a0, a1, b);
@@ -173,11 +173,8 @@ struct SumsOfOne {
     await_loads(read);
   }
   // Adds to the warp's own slot of the tile: 16 floats.
-  MPK_DEVICE void flush(float* slot, u32 lane) {
-    if ((lane & 3u) == 0) {
-      slot[lane >> 2] += (acc[0][0] + acc[1][0]) + (acc[2][0] + acc[3][0]);
-      slot[(lane >> 2) + 8] += (acc[0][2] + acc[1][2]) + (acc[2][2] + acc[3][2]);
-    }
+  template <class C> MPK_DEVICE void flush(float* slot, u32 lane) {
+    add_rows<C>(slot, lane, acc);
     clear();
   }
 };
@@ -207,7 +204,7 @@ template <class C> struct Fragments {
 #pragma unroll
     for (u32 block = 0; block < C::kBlocksPerChunk; block++) {
       Vec4 b = {0, 0, 0, 0};
-      if (active) b = *reinterpret_cast<const Vec4*>(act + block * 64);
+      if (active) b = *reinterpret_cast<const Vec4*>(act + block * C::kFolds * 64);
       sums.add(block, a[block * 2], a[block * 2 + 1], b);
     }
   }
@@ -217,7 +214,7 @@ template <class C> struct Fragments {
 template <class C>
 MPK_DEVICE void finish_group_of_one(Context& c, const u32* ops, const float* partial, u32 tile0,
                                     u32 tiles, bool scales, const typename C::ExtrasOfOne& first) {
-  constexpr u32 kWidth = 16 / C::kGroups;
+  constexpr u32 kWidth = C::kWidth;
   const bool aborted = is_aborted(c);  // nothing is handed over by an SM that gave up
   float scale = 1.0f;
   if (C::kNorm == 1 && scales) {
@@ -235,9 +232,12 @@ MPK_DEVICE void finish_group_of_one(Context& c, const u32* ops, const float* par
       if (e != c.thread) extras.look(c, ops, column);
       float acc[C::kGroups];
       for (u32 g = 0; g < C::kGroups; g++) {
-        const float* p = partial + tile * 16 + g * kWidth + r;
         float sum = 0.0f;
-        for (u32 w = 0; w < kConsumerWarps; w++) sum += p[w * kSlot];
+#pragma unroll
+        for (u32 fold = 0; fold < C::kFolds; fold++) {
+          const float* p = partial + tile * 16 + (fold * C::kGroups + g) * kWidth + r;
+          for (u32 w = 0; w < kConsumerWarps; w++) sum += p[w * kSlot];
+        }
         acc[g] = sum * scale;
       }
       extras.await(c, ops, column);
@@ -249,7 +249,7 @@ MPK_DEVICE void finish_group_of_one(Context& c, const u32* ops, const float* par
 
 // How a task's tiles follow each other in the stream.
 template <class C> struct TilesOfOne {
-  static constexpr u32 kWidth = 16 / C::kGroups;
+  static constexpr u32 kWidth = C::kWidth;
   // Tile after tile, whatever the groups: then groups may be as large as they fit.
   static constexpr bool kTileOrder =
       C::kTilesPerGroup == 1 || C::kChunksPerSlice == C::kChunksPerTile;
@@ -264,6 +264,7 @@ MPK_DEVICE u32 first_turn(const Context& c, u32 chunk) {
 
 // This warp's chunks of a tile group, as far as one slice of K.
 template <class C> struct SliceOfOne {
+  static constexpr u32 kChunkBytes = C::kBlocksPerChunk * C::kFolds * 64;  // of x in shared memory
   u32 chunk, total;  // the slice's first chunk, and how many it has
   u32 perTile;
   u32 i, tile, k;  // the chunk it is at, of the slice; its tile; its place in the tile
@@ -280,7 +281,7 @@ template <class C> struct SliceOfOne {
     i = first_turn(c, chunk);
     tile = i < total ? i / perTile : 0;
     k = i % perTile;
-    act = c.work + from * (C::kBlocksPerChunk * 64) + (c.lane & 3u) * 16;
+    act = c.work + from * kChunkBytes + own_columns<C>(c.lane);
     sums.clear();
   }
   // The warp's slots of a new group.
@@ -289,19 +290,19 @@ template <class C> struct SliceOfOne {
     for (u32 e = c.lane; e < tiles * 16; e += 32) mine[e] = 0.0f;
     warp_barrier();
   }
-  MPK_DEVICE const u8* columns() const { return act + k * (C::kBlocksPerChunk * 64); }
+  MPK_DEVICE const u8* columns() const { return act + k * kChunkBytes; }
   MPK_DEVICE void next(u32 lane) {
     i += kConsumerWarps;
     k += kConsumerWarps;
     if (k >= perTile || i >= total) {
-      sums.flush(mine + tile * 16, lane);
+      sums.template flush<C>(mine + tile * 16, lane);
       tile += k / perTile;
       k %= perTile;
     }
   }
   // The chunks that are still in the ring.
   MPK_DEVICE void multiply(Context& c) {
-    const bool active = (c.lane >> 2) == 0;
+    const bool active = has_column<C>(c.lane);
     while (i < total) {
       wait_full(c, chunk + i);
       sums.multiply<C>(stage_of(c, chunk + i) + c.lane * 16, columns(), active);
@@ -343,7 +344,7 @@ template <class C> MPK_DEVICE void run_linear_of_one(Context& c, const u32* in) 
     if (finishes) extras.look(c, ops, first);
     const typename C::X* x = in_scratch<typename C::X>(c, ops[C::kXOperand]);
     if (C::kNorm) row_statistics<C>(c, x);
-    load_activations<C>(c, ops, x, 0, C::kChunksPerTile * C::kBlocksPerChunk * 32);
+    load_activations<C>(c, ops, x, 0, C::kChunksPerTile * C::kBlocksPerChunk * C::kFolds * 32);
   }
   consumer_barrier();
   //profile: const u32 placed = clock_word();
@@ -352,7 +353,7 @@ template <class C> MPK_DEVICE void run_linear_of_one(Context& c, const u32* in) 
   slice.begin(c, c.chunk, tiles, 0);
   slice.clear(c, partial, tiles);
   //profile: const u32 asked = clock_word();
-  held.multiply(slice.columns(), (c.lane >> 2) == 0, slice.sums);
+  held.multiply(slice.columns(), has_column<C>(c.lane), slice.sums);
   slice.next(c.lane);
   if (scales) {
     squares = warp_sum(squares);

@@ -22,7 +22,7 @@ struct PartialSums {
 template <class C>
 MPK_DEVICE void finish_tiles(Context& c, const u32* ops, const PartialSums& sums, u32 tile0,
                              u32 tiles, u32 rows, const typename C::Extras& first) {
-  constexpr u32 kWidth = 16 / C::kGroups, kBatch = 4;
+  constexpr u32 kWidth = C::kWidth, kBatch = 4;
   typename C::Out* out = in_scratch<typename C::Out>(c, ops[C::kOutOperand]);
   const u32 count = tiles * rows * kWidth;
   for (u32 base = c.thread; base < count; base += kBatch * kConsumerThreads) {
@@ -68,7 +68,7 @@ MPK_DEVICE void multiply_one_row(Context& c, u32 chunk, u32 tiles, float* slot) 
                       c.lane, acc);
     release_stage(c, chunk + i);
     i += kConsumerWarps;
-    if (tileStep != 0 || i >= total) flush_partial(slot + tile * 16, c.lane, acc);
+    if (tileStep != 0 || i >= total) flush_partial<C>(slot + tile * 16, c.lane, acc);
     tile += tileStep;
     k += kStep;
     if (tile >= tiles) {

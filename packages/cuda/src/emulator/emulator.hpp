@@ -85,7 +85,7 @@ struct PackArguments {
   u8* dst;
   const u32* tasks;
   const u16* sources[8];
-  u32 groups, n, k, blocksPerChunk, chunksPerTile, chunksPerSlice, tilesPerGroup;
+  u32 groups, n, k, blocksPerChunk, chunksPerTile, chunksPerSlice, tilesPerGroup, folds;
 };
 
 // Where the kernel and its host meet.

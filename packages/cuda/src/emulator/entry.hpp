@@ -9,7 +9,7 @@ void decode(const void* params) { mpk_decode(*static_cast<const Params*>(params)
 void pack(const emulator::PackArguments& a) {
   const u16* const* s = a.sources;
   mpk_pack(a.dst, a.tasks, s[0], s[1], s[2], s[3], s[4], s[5], s[6], s[7], a.groups, a.n, a.k,
-           a.blocksPerChunk, a.chunksPerTile, a.chunksPerSlice, a.tilesPerGroup);
+           a.blocksPerChunk, a.chunksPerTile, a.chunksPerSlice, a.tilesPerGroup, a.folds);
 }
 
 emulator::HostWords host_words(const void* params) {

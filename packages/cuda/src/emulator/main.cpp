@@ -105,6 +105,7 @@ void pack(const std::vector<u8>& payload) {
   a.chunksPerTile = r.chunksPerTile;
   a.chunksPerSlice = r.chunksPerSlice;
   a.tilesPerGroup = r.tilesPerGroup;
+  a.folds = r.folds;
   for (u32 block = 0; block < r.blocks; block++) {
     for (u32 thread = 0; thread < r.threads; thread++) {
       here = {thread, block, r.threads, nullptr};

@@ -40,7 +40,7 @@ struct PackRequest {
   u32 dst, tasks, threads, blocks;  // buffers, and the grid
   u64 sources[8];                   // addresses, or 0
   u64 tasksOffset;
-  u32 groups, n, k, blocksPerChunk, chunksPerTile, chunksPerSlice, tilesPerGroup, unused;
+  u32 groups, n, k, blocksPerChunk, chunksPerTile, chunksPerSlice, tilesPerGroup, folds;
 };
 
 struct LaunchRequest {

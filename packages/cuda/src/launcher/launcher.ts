@@ -183,7 +183,7 @@ function tables(manifest: Manifest) {
 }
 
 const packNumbers = [
-  "groups", "n", "k", "blocksPerChunk", "chunksPerTile", "chunksPerSlice", "tilesPerGroup",
+  "groups", "n", "k", "blocksPerChunk", "chunksPerTile", "chunksPerSlice", "tilesPerGroup", "folds",
 ] as const satisfies readonly (typeof packParams)[number][];
 
 /**

@@ -137,6 +137,7 @@ inline void packEntry(const Model& model, const PackEntry& entry, const Checkpoi
       &sources[3], &sources[4], &sources[5], &sources[6],    &sources[7],
       &numbers.groups,         &numbers.n,  &numbers.k,     &numbers.blocksPerChunk,
       &numbers.chunksPerTile,  &numbers.chunksPerSlice,     &numbers.tilesPerGroup,
+      &numbers.folds,
   };
   const void* kernel = reinterpret_cast<const void*>(model.packKernel);
   check(cudaLaunchKernel(kernel, dim3(entry.taskWords / 4), dim3(model.packThreads), arguments, 0,

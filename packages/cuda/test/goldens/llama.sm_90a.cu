@@ -83,6 +83,7 @@ constexpr u32 kReportEvent = 1u;
 constexpr u32 kReportStream = 2u;
 
 // [core.cuh]
+// [folds.cuh]
 // [linear.cuh]
 // [few_rows.cuh]
 // [linear_of_few.cuh]
@@ -161,6 +162,7 @@ struct Body0 {
 // linear, first at layers.0.self_attn
 struct Body1 {
   static constexpr u32 kK = 32, kN = 64, kGroups = 1;
+  static constexpr u32 kFolds = 1, kWidth = 16;
   static constexpr u32 kBlocksPerChunk = 1, kChunksPerTile = 1;
   static constexpr u32 kChunksPerSlice = 1, kTilesPerGroup = 4;
   static constexpr u32 kNorm = 1;
@@ -203,6 +205,7 @@ struct Body2 {
 // linear, first at layers.0.self_attn
 struct Body3 {
   static constexpr u32 kK = 32, kN = 32, kGroups = 1;
+  static constexpr u32 kFolds = 1, kWidth = 16;
   static constexpr u32 kBlocksPerChunk = 1, kChunksPerTile = 1;
   static constexpr u32 kChunksPerSlice = 1, kTilesPerGroup = 4;
   static constexpr u32 kNorm = 0;
@@ -227,6 +230,7 @@ struct Body3 {
 // linear, first at layers.0.mlp
 struct Body4 {
   static constexpr u32 kK = 32, kN = 48, kGroups = 2;
+  static constexpr u32 kFolds = 1, kWidth = 8;
   static constexpr u32 kBlocksPerChunk = 1, kChunksPerTile = 1;
   static constexpr u32 kChunksPerSlice = 1, kTilesPerGroup = 4;
   static constexpr u32 kNorm = 1;
@@ -250,6 +254,7 @@ struct Body4 {
 // linear, first at layers.0.mlp
 struct Body5 {
   static constexpr u32 kK = 48, kN = 32, kGroups = 1;
+  static constexpr u32 kFolds = 1, kWidth = 16;
   static constexpr u32 kBlocksPerChunk = 2, kChunksPerTile = 1;
   static constexpr u32 kChunksPerSlice = 1, kTilesPerGroup = 4;
   static constexpr u32 kNorm = 0;
@@ -274,6 +279,7 @@ struct Body5 {
 // linear, first at the top
 struct Body6 {
   static constexpr u32 kK = 32, kN = 40, kGroups = 1;
+  static constexpr u32 kFolds = 1, kWidth = 16;
   static constexpr u32 kBlocksPerChunk = 1, kChunksPerTile = 1;
   static constexpr u32 kChunksPerSlice = 1, kTilesPerGroup = 4;
   static constexpr u32 kNorm = 1;

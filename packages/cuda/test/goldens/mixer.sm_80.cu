@@ -83,6 +83,7 @@ constexpr u32 kReportEvent = 1u;
 constexpr u32 kReportStream = 2u;
 
 // [core.cuh]
+// [folds.cuh]
 // [linear.cuh]
 // [few_rows.cuh]
 // [linear_of_few.cuh]

@@ -58,9 +58,9 @@ const part = (tensor: string, rows: number, columns: number): TensorPart => ({
   tensor, rows, columns,
 });
 
-const pack = { op: 1, chunksPerSlice: 2, tilesPerGroup: 2, blocksPerChunk: 1 };
+const pack = { op: 1, chunksPerSlice: 2, tilesPerGroup: 2, blocksPerChunk: 1, folds: 1 };
 
-/** Two streamed ops: stacked parts and odd sizes, two groups; their tasks end to end. */
+/** Two streamed ops: stacked parts and odd sizes, two groups in two folds; their tasks end to end. */
 const streamed: readonly PackEntry[] = [
   {
     ...pack, n: 40, k: 70, chunksPerTile: 3,
@@ -68,9 +68,9 @@ const streamed: readonly PackEntry[] = [
     tasks: [0, 0, 2, 0, 48, 2, 3, 0],
   },
   {
-    ...pack, op: 2, n: 20, k: 40, chunksPerTile: 2,
+    ...pack, op: 2, n: 20, k: 40, chunksPerTile: 1, folds: 2,
     groups: [{ parts: [part("gate", 20, 40)] }, { parts: [part("up", 20, 40)] }],
-    tasks: [72, 0, 3, 0],
+    tasks: [72, 0, 5, 0],
   },
 ];
 
@@ -83,7 +83,7 @@ export const tinyManifest: Manifest = {
   launch: { blocks: 2, threads: 64, sharedBytes: 4096, packThreads: 32 },
   params: kernelParams,
   memory: {
-    streamBytes: 15 * 1024, residentBytes: 1312, scratchBytes: 256, kvBytes: 512,
+    streamBytes: 14 * 1024, residentBytes: 1312, scratchBytes: 256, kvBytes: 512,
     eventBytes: 384, stepBytes: 128, pages: 4,
     flags: { offsetBytes: 64, bytes: 128, inputs: [] },
   },
@@ -98,7 +98,7 @@ export const tinyManifest: Manifest = {
     { kind: "linear", scope: 'layers.0 "a"', site: "model.ts:3:5" },
     { kind: "linear", scope: "layers.0.mlp", site: "" },
   ],
-  streamedBytesPerStep: 15 * 1024,
+  streamedBytesPerStep: 14 * 1024,
 };
 
 const groupsOf = (manifest: Manifest) => [

@@ -149,7 +149,7 @@ async function packEntry(
   const pointers = [dst, scratch, ...Array.from({ length: 8 }, (_, g) => sources[g] ?? 0n)];
   const numbers = [
     entry.groups.length, entry.n, entry.k, entry.blocksPerChunk, entry.chunksPerTile,
-    entry.chunksPerSlice, entry.tilesPerGroup,
+    entry.chunksPerSlice, entry.tilesPerGroup, entry.folds,
   ];
   device.launch(
     pack,

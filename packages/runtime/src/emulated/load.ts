@@ -115,7 +115,7 @@ async function packEntry(
   const grid = Uint32Array.of(stream.which, scratch.which, manifest.launch.packThreads, blocks);
   const numbers = Uint32Array.of(
     entry.groups.length, entry.n, entry.k, entry.blocksPerChunk, entry.chunksPerTile,
-    entry.chunksPerSlice, entry.tilesPerGroup, 0,
+    entry.chunksPerSlice, entry.tilesPerGroup, entry.folds,
   );
   const tasksOffset = BigUint64Array.of(0n);
   await child.send(

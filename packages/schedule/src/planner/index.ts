@@ -7,6 +7,8 @@ import type { Machine, Plan } from "../plan.ts";
 import { assignTasks } from "./assign.ts";
 import { findDependencies } from "./dependencies.ts";
 import { planEvents } from "./events.ts";
+import { foldOps } from "./folds.ts";
+import type { FoldChoice } from "./folds.ts";
 import { chooseFlagged, placeFlagged } from "./flags.ts";
 import { planMemory } from "./memory.ts";
 import { executionOrder, resolveOps } from "./nodes.ts";
@@ -33,6 +35,11 @@ export interface PlanOptions extends RingOptions {
    * the ops can (see docs/adr/0006-flag-in-data.md).
    */
   readonly protocol?: "counter" | "flag";
+  /**
+   * Parts of K that the rows of a tile are split into: more, smaller tiles. Default: `auto` with flags,
+   * where few large tiles would leave SMs idle, else 1.
+   */
+  readonly folds?: FoldChoice;
 }
 
 /**
@@ -48,18 +55,20 @@ export function plan(
   options: PlanOptions = {},
 ): Plan {
   checkMachine(machine);
-  const nodes = resolveOps(program, table);
-  const execution = executionOrder(program, nodes);
+  const unfolded = resolveOps(program, table);
+  const execution = executionOrder(program, unfolded);
   if (execution.length === 0) {
     throw new PlanError(`program ${program.name}: no op has work to do; nothing to schedule`);
   }
-  const resolved = resolveViews(program, nodes);
-  const classes = new Set(nodes.map((node) => node.cls));
+  const resolved = resolveViews(program, unfolded);
   const { maxTokens, maxContext } = program.limits;
-  const demand = ringDemand(classes, maxTokens, options);
+  const { protocol = "counter" } = options;
+  const demand = ringDemand(new Set(unfolded.map((node) => node.cls)), maxTokens, options);
   const ring = chooseRing(machine, maxTokens, demand, options);
+  const folds = options.folds ?? (protocol === "flag" ? "auto" : 1);
+  const nodes = foldOps(unfolded, ring, machine.sms, folds);
   const byClass = new Map<OpClass, StreamLayout | null>();
-  for (const cls of classes) byClass.set(cls, layoutOf(cls, ring));
+  for (const { cls } of nodes) if (!byClass.has(cls)) byClass.set(cls, layoutOf(cls, ring));
   const layouts = nodes.map((node) => byClass.get(node.cls) ?? null);
   const map: RankMap = options.ranks ?? { ranks: 1, rankOf: program.ops.map(() => 0) };
   checkRanks(map, program.ops.length);
@@ -68,7 +77,6 @@ export function plan(
   const { sms } = whole;
   const period = options.period ?? 1;
   if (!(period >= 1)) throw new PlanError(`period: expected at least 1 layer, got ${period}`);
-  const { protocol = "counter" } = options;
   if (protocol !== "counter" && protocol !== "flag") {
     throw new PlanError(`protocol: expected "counter" or "flag", got ${String(protocol)}`);
   }

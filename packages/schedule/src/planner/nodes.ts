@@ -1,6 +1,8 @@
 /** @file Resolves a Program's ops against the op table: facets, instances, classes. Pure. */
 import type { Program, TensorType } from "@mpk/ir";
-import type { OpInstance, OpSchedule, ScheduleTable, TaskRegions } from "../contracts.ts";
+import type {
+  OpInstance, OpSchedule, ScheduleTable, StreamLayout, TaskRegions,
+} from "../contracts.ts";
 import { describeOp, PlanError } from "../errors.ts";
 
 /** Ops with the same kind, attributes and types share one class, so facets are asked once. */
@@ -25,8 +27,12 @@ export interface OpNode {
   readonly view: boolean;
 }
 
-/** Throws `PlanError` naming an op that the table lacks. */
-export function resolveOps(program: Program, table: ScheduleTable): readonly OpNode[] {
+/** `layouts`: of a plan, whose folds count. Throws `PlanError` naming an op that the table lacks. */
+export function resolveOps(
+  program: Program,
+  table: ScheduleTable,
+  layouts: readonly (Pick<StreamLayout, "folds"> | null)[] = [],
+): readonly OpNode[] {
   const classes = new Map<string, OpClass>();
   const patterns = new Map<string, number>();
   const seenInScope = new Map<string, number>();
@@ -40,7 +46,8 @@ export function resolveOps(program: Program, table: ScheduleTable): readonly OpN
       });
     const inputs = types(op.inputs);
     const outputs = types(op.outputs);
-    const key = JSON.stringify([op.kind, op.attrs, inputs, outputs]);
+    const folds = layouts[index]?.folds ?? 1;
+    const key = JSON.stringify([op.kind, op.attrs, inputs, outputs, folds]);
     let cls = classes.get(key);
     if (cls === undefined) {
       const schedule = table.get(op.kind) as OpSchedule<unknown> | undefined;
@@ -49,7 +56,7 @@ export function resolveOps(program: Program, table: ScheduleTable): readonly OpN
         throw new PlanError(`${describeOp(op)}: not in the op table; it has ${known}`);
       }
       const attrs = schedule.semantics.parseAttrs(op.attrs);
-      const instance = { kind: op.kind, attrs, inputs, outputs, maxTokens };
+      const instance = { kind: op.kind, attrs, inputs, outputs, maxTokens, folds };
       cls = makeClass(classes.size, schedule, instance);
       classes.set(key, cls);
     }
@@ -63,6 +70,10 @@ export function resolveOps(program: Program, table: ScheduleTable): readonly OpN
     return { index, cls, pattern, layer, view: cls.tiles === 0 };
   });
 }
+
+/** The same class with its tiles folded otherwise. */
+export const withFolds = ({ id, schedule, instance }: OpClass, folds: number): OpClass =>
+  makeClass(id, schedule, { ...instance, folds });
 
 function makeClass(id: number, schedule: OpSchedule<unknown>, instance: OpInstance): OpClass {
   const known = new Map<number, TaskRegions>();

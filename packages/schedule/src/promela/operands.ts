@@ -51,7 +51,7 @@ export interface Slot {
   readonly tileHi: number;
 }
 
-function resolve(plan: Plan, table: ScheduleTable, op: Op) {
+function resolve(plan: Plan, table: ScheduleTable, op: Op, index: number) {
   const schedule = table.get(op.kind) as OpSchedule<unknown> | undefined;
   if (schedule === undefined) throw new PlanError(`${describeOp(op)}: not in the op table`);
   const { values, limits } = plan.program;
@@ -61,16 +61,18 @@ function resolve(plan: Plan, table: ScheduleTable, op: Op) {
     inputs: op.inputs.flatMap((id) => values[id]?.type ?? []),
     outputs: op.outputs.flatMap((id) => values[id]?.type ?? []),
     maxTokens: limits.maxTokens,
+    folds: plan.layouts[index]?.folds ?? 1,
   };
   return { op, schedule, instance };
 }
 
 function slotsOf(plan: Plan, table: ScheduleTable): readonly Slot[] {
   return Array.from(plan.order.items, (task, slot) => {
-    const op = plan.program.ops[plan.tasks.op[task] ?? -1];
+    const index = plan.tasks.op[task] ?? -1;
+    const op = plan.program.ops[index];
     if (op === undefined) throw new PlanError(`task ${task} runs an op that does not exist`);
     const [tileLo, tileHi] = [plan.tasks.tileLo[task] ?? 0, plan.tasks.tileHi[task] ?? 0];
-    return { slot, ...resolve(plan, table, op), tileLo, tileHi };
+    return { slot, ...resolve(plan, table, op, index), tileLo, tileHi };
   });
 }
 
@@ -138,8 +140,8 @@ class Places {
 
   constructor(plan: Plan, table: ScheduleTable) {
     this.#plan = plan;
-    for (const op of plan.program.ops) {
-      const { schedule, instance } = resolve(plan, table, op);
+    for (const [index, op] of plan.program.ops.entries()) {
+      const { schedule, instance } = resolve(plan, table, op, index);
       const view = schedule.tiling.view(instance);
       const [input = -1, output = -1] = [op.inputs[0], op.outputs[0]];
       if (view === null) continue;

@@ -98,6 +98,7 @@ const packing: OpPacking<MatmulAttrs> = {
       n, k, blocksPerChunk, chunksPerTile,
       chunksPerSlice: op.attrs.slice > 0 ? Math.min(op.attrs.slice, most) : most,
       tilesPerGroup: Math.max(1, Math.floor(budget.partialBytes / tileBytes)),
+      folds: 1,
     };
   },
 };

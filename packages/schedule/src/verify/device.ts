@@ -156,9 +156,9 @@ function checkRoom({ plan, ops }: Model, law: LawBook): void {
     const op = plan.program.ops[index];
     if (layout === null || op === undefined) return;
     if (checkOwnRoom(plan, ops[index], layout, law)) return;
-    const { blocksPerChunk, chunksPerTile, chunksPerSlice, tilesPerGroup } = layout;
-    const sliceBytes = chunksPerSlice * blocksPerChunk * blockColumns * 2;
-    const wholeBytes = chunksPerTile * blocksPerChunk * blockColumns * 2;
+    const { blocksPerChunk, chunksPerTile, chunksPerSlice, tilesPerGroup, folds } = layout;
+    const sliceBytes = chunksPerSlice * blocksPerChunk * folds * blockColumns * 2;
+    const wholeBytes = chunksPerTile * blocksPerChunk * folds * blockColumns * 2;
     for (let tokens = 1; tokens <= plan.program.limits.maxTokens; tokens++) {
       law.count("activation rows");
       // All columns at once where they fit, else slice by slice: both as the kernel decides.

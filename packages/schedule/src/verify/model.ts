@@ -166,7 +166,7 @@ function remember<T>(count: number, ask: (slot: number) => T): (slot: number) =>
 function modelOps(plan: Plan, table: ScheduleTable): readonly OpModel[] {
   const known = new Map<string, Omit<OpModel, "op">>();
   const { values, limits } = plan.program;
-  return plan.program.ops.map((op) => {
+  return plan.program.ops.map((op, index) => {
     const types = (ids: readonly number[]): OpInstance["inputs"] =>
       ids.map((id) => {
         const value = values[id];
@@ -174,14 +174,15 @@ function modelOps(plan: Plan, table: ScheduleTable): readonly OpModel[] {
         return value.type;
       });
     const [inputs, outputs] = [types(op.inputs), types(op.outputs)];
-    const key = JSON.stringify([op.kind, op.attrs, inputs, outputs]);
+    const folds = plan.layouts[index]?.folds ?? 1;
+    const key = JSON.stringify([op.kind, op.attrs, inputs, outputs, folds]);
     let model = known.get(key);
     if (model === undefined) {
       const schedule = table.get(op.kind) as OpSchedule<unknown> | undefined;
       if (schedule === undefined) throw new RangeError(`${op.kind}: not in the op table`);
       const attrs = schedule.semantics.parseAttrs(op.attrs);
       const { maxTokens } = limits;
-      model = modelOp({ kind: op.kind, attrs, inputs, outputs, maxTokens }, schedule);
+      model = modelOp({ kind: op.kind, attrs, inputs, outputs, maxTokens, folds }, schedule);
       known.set(key, model);
     }
     return { op, ...model };

@@ -65,7 +65,7 @@ function checkLayouts(model: Model, law: LawBook): void {
           `stage of ${ring.stageBytes}`,
       );
     }
-    if (layout.chunksPerTile * layout.blocksPerChunk * blockColumns < layout.k) {
+    if (layout.chunksPerTile * layout.blocksPerChunk * layout.folds * blockColumns < layout.k) {
       law.violate(
         `${describeOp(op)}: ${layout.chunksPerTile} chunks do not hold ${layout.k} columns`,
       );

@@ -86,7 +86,7 @@ class Gpu implements VirtualGpu {
 
   constructor(plan: Plan, table: ScheduleTable, options: VirtualGpuOptions) {
     const { precision, seed = 0 } = options;
-    const nodes = resolveOps(plan.program, table);
+    const nodes = resolveOps(plan.program, table, plan.layouts);
     const { streams, resident } = packWeights(plan, nodes, options.weights, precision);
     this.#plan = plan;
     this.#random = options.interleave === "none" ? null : seededRandom(seed);

@@ -45,6 +45,8 @@ export const body: OpBody<LinearAttrs> = {
       chunksPerTile: layout.chunksPerTile,
       chunksPerSlice: layout.chunksPerSlice,
       tilesPerGroup: layout.tilesPerGroup,
+      folds: layout.folds,
+      width: 16 / attrs.groups / layout.folds,
       norm: norms[attrs.norm?.kind ?? "none"],
       eps: env.float(attrs.norm?.eps ?? 0),
       // Of a value with one row, the last is the only one.

@@ -5,8 +5,8 @@
 import type { StreamLayout } from "@mpk/schedule";
 
 /** Columns of all chunks of a tile: K and its padding. */
-export const paddedColumns = ({ chunksPerTile, blocksPerChunk }: StreamLayout): number =>
-  chunksPerTile * blocksPerChunk * 32;
+export const paddedColumns = ({ chunksPerTile, blocksPerChunk, folds }: StreamLayout): number =>
+  chunksPerTile * blocksPerChunk * folds * 32;
 
 /** x [tokens, k] as [tokens, paddedColumns], the padding zero. */
 export function padRows(layout: StreamLayout, x: Float32Array): Float32Array {
@@ -33,6 +33,8 @@ export function chunkAdder(
 ): (chunk: Uint8Array, firstColumn: number, sums: Float64Array) => void {
   const columns = paddedColumns(layout);
   const tokens = x.length / columns;
+  const { folds } = layout;
+  const foldRows = 16 / folds;
   const decode = bf16Decoder(chunkNumbers(layout));
   return (chunk, firstColumn, sums) => {
     const w = decode(chunk);
@@ -40,21 +42,30 @@ export function chunkAdder(
     for (let at = 0; at < w.length; at += 8) {
       const lane = at >> 3;
       const row = (lane & 31) >> 2;
-      const column = firstColumn + 32 * (lane >> 6) + 8 * (lane & 3) + 4 * ((lane >> 5) & 1);
+      // Each fold of K has its own rows, and every so manieth block of columns.
+      const column =
+        firstColumn + 32 * folds * (lane >> 6) + 8 * (lane & 3) + 4 * ((lane >> 5) & 1);
+      const upperColumn = column + 32 * Math.floor(row / foldRows);
+      const lowerColumn = column + 32 * Math.floor((row + 8) / foldRows);
       for (let token = 0; token < tokens; token++) {
-        const from = token * columns + column;
+        const from = token * columns + upperColumn;
         const x0 = x[from] ?? 0;
         const x1 = x[from + 1] ?? 0;
         const x2 = x[from + 2] ?? 0;
         const x3 = x[from + 3] ?? 0;
+        const below = token * columns + lowerColumn;
+        const y0 = x[below] ?? 0;
+        const y1 = x[below + 1] ?? 0;
+        const y2 = x[below + 2] ?? 0;
+        const y3 = x[below + 3] ?? 0;
         // A lane's eight numbers: rows g, g + 8 of columns 0, 1, then of columns 2, 3.
         const upper = (w[at] ?? 0) * x0 + (w[at + 1] ?? 0) * x1;
-        const lower = (w[at + 2] ?? 0) * x0 + (w[at + 3] ?? 0) * x1;
+        const lower = (w[at + 2] ?? 0) * y0 + (w[at + 3] ?? 0) * y1;
         const upperAt = row * tokens + token;
         const lowerAt = upperAt + 8 * tokens;
         const more = (w[at + 4] ?? 0) * x2 + (w[at + 5] ?? 0) * x3;
         sums[upperAt] = (sums[upperAt] ?? 0) + (upper + more);
-        const rest = (w[at + 6] ?? 0) * x2 + (w[at + 7] ?? 0) * x3;
+        const rest = (w[at + 6] ?? 0) * y2 + (w[at + 7] ?? 0) * y3;
         sums[lowerAt] = (sums[lowerAt] ?? 0) + (lower + rest);
       }
     }

@@ -200,6 +200,7 @@ describe("its stream layout", () => {
       chunksPerTile: 16,
       chunksPerSlice: 16,
       tilesPerGroup: 8,
+      folds: 1,
     });
   });
 

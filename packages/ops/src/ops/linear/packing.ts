@@ -9,16 +9,25 @@ import {
   blockBytes, blockColumns, demand, heldTokens, isWide, tileRows, wideLayout, wideRoom,
 } from "./wide.ts";
 
+/**
+ * Folds of its tiles' rows. Two rows of each group at least are left of a tile, as a word of bf16 is two
+ * columns. Tiles for many tokens have none: their slices of x are consecutive columns.
+ */
+export function foldsOf(op: OpInstance<LinearAttrs>): number {
+  const folds = op.folds ?? 1;
+  return !isWide(op) && [1, 2, 4].includes(folds) && folds * op.attrs.groups <= 8 ? folds : 1;
+}
+
 /** Bytes of one token's activations in shared memory beyond its columns: row padding. */
-const rowPadding = 64;
+export const rowPadding = 64;
 
 /**
  * The layout that a budget allows, for weights [n, k] and steps of T = maxTokens, or of one row (with
  * many rows: see wide.ts). One token's x lies in shared memory, that of a few tokens in registers:
  *
- * - kBlocks = ceil(k / 32);
- * - fitting = (activationBytes - 64) / 64: K blocks of one token that fit the budget;
- * - most = min(chunkBytes / 1024, fitting), rounded down: the K blocks of one chunk;
+ * - kBlocks = ceil(k / 32 / folds): packed blocks of a tile, each of `folds` K blocks;
+ * - fitting = (activationBytes - 64) / 64 / folds: packed blocks whose x of one token fits the budget;
+ * - most = min(chunkBytes / 1024, fitting), rounded down: the packed blocks of one chunk;
  * - chunksPerTile = ceil(kBlocks / most); blocksPerChunk = ceil(kBlocks / chunksPerTile), so that
  *   little of the last chunk is padding;
  * - chunksPerSlice: all of a tile where one token's x fits, else fitting / blocksPerChunk;
@@ -32,13 +41,15 @@ export function streamLayout(op: OpInstance<LinearAttrs>, budget: PackingBudget)
   const { weights } = linearInputs(op.attrs, op.inputs.length);
   const k = inputColumns(op, 0);
   const n = outputColumns(op);
-  const kBlocks = Math.ceil(k / blockColumns);
+  const folds = foldsOf(op);
+  const kBlocks = Math.ceil(k / blockColumns / folds);
   const tokens = heldTokens(op);
-  const fitting = Math.floor((budget.activationBytes - rowPadding) / (2 * blockColumns));
+  const xBytes = 2 * blockColumns * folds;
+  const fitting = Math.floor((budget.activationBytes - rowPadding) / xBytes);
   const most = Math.min(Math.floor(budget.chunkBytes / blockBytes), fitting);
   if (most < 1) {
     const has = `${budget.activationBytes} bytes of activations and ${budget.chunkBytes} a chunk`;
-    const needs = `${2 * blockColumns + rowPadding} and ${blockBytes}`;
+    const needs = `${xBytes + rowPadding} and ${blockBytes}`;
     throw new ShapeError(`${has} are too few, one K block needs ${needs}; lower maxTokens`);
   }
   const chunksPerTile = Math.ceil(kBlocks / most);
@@ -59,6 +70,7 @@ export function streamLayout(op: OpInstance<LinearAttrs>, budget: PackingBudget)
     chunksPerTile,
     chunksPerSlice,
     tilesPerGroup: chunksPerSlice < chunksPerTile ? 1 : tilesPerGroup,
+    folds,
   };
 }
 
@@ -66,8 +78,8 @@ export function streamLayout(op: OpInstance<LinearAttrs>, budget: PackingBudget)
 function room(
   op: OpInstance<LinearAttrs>, layout: StreamLayout, budget: PackingBudget,
 ): TaskRoom {
-  const { blocksPerChunk, chunksPerSlice, tilesPerGroup } = layout;
-  const x = chunksPerSlice * blocksPerChunk * 2 * blockColumns + rowPadding;
+  const { blocksPerChunk, chunksPerSlice, tilesPerGroup, folds } = layout;
+  const x = chunksPerSlice * blocksPerChunk * folds * 2 * blockColumns + rowPadding;
   const sums = 2 * tilesPerGroup * budget.consumerWarps * tileRows * 4;
   const most = heldTokens(op);
   return {

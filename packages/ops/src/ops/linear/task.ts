@@ -41,7 +41,7 @@ function* multiplyGroup(
   x: Float32Array,
   tiles: number,
 ): Generator<void, Float64Array[], void> {
-  const { chunksPerTile, chunksPerSlice, blocksPerChunk, k } = layout;
+  const { chunksPerTile, chunksPerSlice, blocksPerChunk, folds, k } = layout;
   const sums = Array.from({ length: tiles }, () => new Float64Array((16 * x.length) / k));
   const add = chunkAdder(layout, padRows(layout, x));
   for (let slice = 0; slice < chunksPerTile; slice += chunksPerSlice) {
@@ -49,15 +49,16 @@ function* multiplyGroup(
     for (const tile of sums) {
       for (let chunk = slice; chunk < end; chunk++) {
         yield;
-        add(ctx.nextChunk(), chunk * blocksPerChunk * 32, tile);
+        add(ctx.nextChunk(), chunk * blocksPerChunk * folds * 32, tile);
       }
     }
   }
   return sums;
 }
 
-/** Products of one group of weights, [rows, columns], from sums by packed row. */
+/** Products of one group of weights, [rows, columns], from sums by packed row: those of all folds. */
 function productsOf(
+  { folds, weights }: StreamLayout,
   sums: readonly Float64Array[],
   group: number,
   width: number,
@@ -67,9 +68,13 @@ function productsOf(
   const out = new Float32Array(rows * columns);
   for (let column = 0; column < columns; column++) {
     const tile = sums[Math.floor(column / width)];
-    const packedRow = group * width + (column % width);
     for (let row = 0; row < rows; row++) {
-      out[row * columns + column] = tile?.[packedRow * rows + row] ?? Number.NaN;
+      let sum = 0;
+      for (let fold = 0; fold < folds; fold++) {
+        const packedRow = (fold * weights.length + group) * width + (column % width);
+        sum += tile?.[packedRow * rows + row] ?? Number.NaN;
+      }
+      out[row * columns + column] = sum;
     }
   }
   return out;
@@ -102,14 +107,14 @@ export const task: TaskBody<LinearAttrs> = function* multiplyTiles(op, layout, c
   const x = yield* readX(op, ctx);
   const squares = yield* readSquares(op, ctx);
   const rows = x.length / layout.k;
-  const width = tileWidth(op.attrs);
+  const width = tileWidth(op);
   for (let tile = ctx.tileLo; tile < ctx.tileHi; tile += layout.tilesPerGroup) {
     const end = Math.min(ctx.tileHi, tile + layout.tilesPerGroup);
     const sums = yield* multiplyGroup(layout, ctx, x, end - tile);
     const columns = tileInterval(outputColumns(op), width, tile, end);
     const products = layout.weights.map((_, group) => {
       const n = columns.hi - columns.lo;
-      const own = productsOf(sums, group, width, rows, n);
+      const own = productsOf(layout, sums, group, width, rows, n);
       if (squares !== null && op.attrs.norm !== null) {
         scaleProducts(op.attrs.norm, own, n, layout.k, squares);
       }

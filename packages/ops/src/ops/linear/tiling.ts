@@ -1,5 +1,5 @@
-/** @file linear: a tile is 16 packed rows, 16 / groups columns of the result. */
-import type { OpInstance, OpTiling, PackingBudget } from "@mpk/schedule";
+/** @file linear: a tile is 16 packed rows, 16 / groups / folds columns of the result. */
+import type { OpInstance, OpTiling } from "@mpk/schedule";
 import { isVector } from "../../shared/shapes.ts";
 import {
   columnBytes,
@@ -10,13 +10,14 @@ import {
   tasksOf,
   tileInterval,
 } from "../../shared/tiles.ts";
-import { streamLayout } from "./packing.ts";
-import { isWide } from "./wide.ts";
+import { goodFolds, rowFits } from "./folds.ts";
+import { foldsOf } from "./packing.ts";
 import { linearInputs } from "./semantics.ts";
 import type { LinearAttrs } from "./semantics.ts";
 
 /** Output columns of one tile. */
-export const tileWidth = (attrs: LinearAttrs): number => 16 / attrs.groups;
+export const tileWidth = (op: OpInstance<LinearAttrs>): number =>
+  16 / op.attrs.groups / foldsOf(op);
 
 /** Extras that are activations, read in the columns written; the others are resident. */
 export const activationExtras = (op: OpInstance<LinearAttrs>): number[] =>
@@ -27,10 +28,11 @@ export const activationExtras = (op: OpInstance<LinearAttrs>): number[] =>
 
 /** With `lastRow` too, x's region is all its columns: a region never tells rows apart. */
 export const tiling: OpTiling<LinearAttrs> = tasksOf({
-  tiles: (op) => Math.ceil(outputColumns(op) / tileWidth(op.attrs)),
+  tiles: (op) => Math.ceil(outputColumns(op) / tileWidth(op)),
   placement: "spread",
+  folds: goodFolds,
   regions(op, lo, hi) {
-    const columns = tileInterval(outputColumns(op), tileWidth(op.attrs), lo, hi);
+    const columns = tileInterval(outputColumns(op), tileWidth(op), lo, hi);
     const x = readsInput(0, { lo: 0, hi: inputColumns(op, 0) });
     const extras = activationExtras(op).map((index) => readsInput(index, columns));
     const { squares } = linearInputs(op.attrs, op.inputs.length);
@@ -38,18 +40,8 @@ export const tiling: OpTiling<LinearAttrs> = tasksOf({
       ? [] : [readsInput(squares, { lo: 0, hi: inputColumns(op, squares) })];
     return regionsOf([x, ...sums, ...extras], columns);
   },
-  tileCostBytes: (op) => tileWidth(op.attrs) * columnBytes(op),
+  tileCostBytes: (op) => tileWidth(op) * columnBytes(op),
 }, {
   polls: (op, budget) => (rowFits(op, budget) ? [0, ...activationExtras(op)] : []),
   stores: (op, budget) => rowFits(op, budget),
 });
-
-/**
- * Whether one token's whole x has room in shared memory: else it passes in slices. The body for many
- * tokens neither polls nor stores flagged.
- */
-function rowFits(op: OpInstance<LinearAttrs>, budget: PackingBudget): boolean {
-  if (isWide(op)) return false;
-  const { blocksPerChunk, chunksPerTile } = streamLayout(op, budget);
-  return chunksPerTile * blocksPerChunk * 64 + 64 <= budget.activationBytes;
-}

@@ -98,6 +98,7 @@ export function wideLayout(op: OpInstance<LinearAttrs>, budget: PackingBudget): 
     weights, n, k, blocksPerChunk, chunksPerTile,
     chunksPerSlice: 1,
     tilesPerGroup: beside < 1 ? warpTiles : Math.min(warpTiles, beside),
+    folds: 1,
   };
 }
 
