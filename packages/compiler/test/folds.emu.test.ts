@@ -59,6 +59,16 @@ describe.each([2, 4] as const)("%i folds", (folds) => {
   }, 120_000);
 });
 
+test.each([[1, 24], [2, 16], [3, 8]])("x in six warps' registers (%i), all of %i stages", async (seed, stages) => {
+  const planOptions = { protocol: "flag", folds: 2, stages } as const;
+  const c = { program: linears(8, 3072), planOptions, sms: 2 };
+  const chunks = planOf(c).layouts.flatMap((layout) => layout?.chunksPerTile ?? []);
+  expect(chunks).toContain(6);
+  await expectSame({
+    ...c, promptIds: prompt(13), maxTokens: 2, scheduleSeed: seed, instrument: "races",
+  });
+}, 120_000);
+
 test("few tiles are folded where that leaves the busiest SM less than a ring holds, with flags", async () => {
   const common = { program: linears(8, 512), sms: 4, maxTokens: 3 } as const;
   const chosen = { ...common, planOptions: { protocol: "flag", stages: 8, stageBytes: 1024 } } as const;

@@ -38,9 +38,23 @@ template <> struct RawEight<u16> {
   }
 };
 
+// The most warps, more than half of them, of which each has the same chunks of every tile, or of every so
+// many; all where there are none such. With fewer than all a stage passes from warp to warp, and a wait for
+// its next fill must find the last one there: the warp's chunk before came, so that all have come that were
+// issued kMaxInFlight before that one.
+MPK_DEVICE constexpr u32 even_warps(u32 chunksPerTile) {
+  for (u32 warps = kConsumerWarps; warps > kConsumerWarps / 2; warps--) {
+    if (warps < kConsumerWarps && warps + kMaxInFlight > kStages) continue;
+    if (chunksPerTile % warps == 0 || warps % chunksPerTile == 0) return warps;
+  }
+  return kConsumerWarps;
+}
+
 // A lane's row of x (lanes of rows beyond the step have the last one's), and its norm.
 template <class C> struct FewRows {
   typedef typename C::X X;
+  // Warps that multiply: folds leave fewer chunks, which go round all of them less often.
+  static constexpr u32 kWarps = C::kFolds > 1 ? even_warps(C::kChunksPerTile) : kConsumerWarps;
   // Blocks of 32 columns that are loaded at once, and such parts of a chunk: 32 registers, or 16 where
   // attention has few as well.
   static constexpr u32 kFew = (MPK_FEW_KEYS ? 8 : 16) / sizeof(X);
@@ -191,12 +205,12 @@ template <class C, u32 kChunks> struct HeldRows {
   static constexpr u32 kAll = kChunks * Rows::kParts;
   // Each chunk of a tile is one warp's, so that together they have seen all of x.
   static constexpr bool kNorms =
-      C::kNorm == 1 && C::kChunksPerTile % kConsumerWarps == 0 && kConsumerWarps <= 8;
+      C::kNorm == 1 && C::kChunksPerTile % Rows::kWarps == 0 && Rows::kWarps <= 8;
   static constexpr u32 kMost = MPK_FEW_KEYS ? 2 : 3, kAhead = kAll < kMost ? kAll : kMost;
   Vec4 part[kAll][Rows::kPart];
 
   MPK_DEVICE static u32 chunk_of(u32 first, u32 i) {
-    return (first + i / Rows::kParts * kConsumerWarps) % C::kChunksPerTile;
+    return (first + i / Rows::kParts * Rows::kWarps) % C::kChunksPerTile;
   }
   MPK_DEVICE static void load_part(const Rows& x, u32 first, u32 i, typename Rows::Raw& raw) {
     x.load(chunk_of(first, i), i % Rows::kParts, raw);
@@ -231,7 +245,7 @@ template <class C> struct Scaled : C {};
 template <class C> struct RowScale<Scaled<C>> {
   MPK_DEVICE static float times(const Context& c, u32 row, float product) {
     float sum = 0.0f;
-    for (u32 w = 0; w < kConsumerWarps; w++) sum += c.shared->reduce[w * 8 + row];
+    for (u32 w = 0; w < FewRows<C>::kWarps; w++) sum += c.shared->reduce[w * 8 + row];
     return product * m_rsqrt(sum * (1.0f / static_cast<float>(C::kK)) + C::kEps);
   }
 };

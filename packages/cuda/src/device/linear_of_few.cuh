@@ -47,12 +47,11 @@ template <class A, class B> struct Either<false, A, B> {
 // A warp's chunks of tile after tile, chunk i being warp (i mod warps)'s, with x in registers.
 template <class C> struct KeptProducts {
   typedef FewRows<C> Rows;
-  static constexpr u32 kOwn =
-      C::kChunksPerTile < kConsumerWarps ? 1 : C::kChunksPerTile / kConsumerWarps;
+  static constexpr u32 kWarps = Rows::kWarps;
+  static constexpr u32 kOwn = C::kChunksPerTile < kWarps ? 1 : C::kChunksPerTile / kWarps;
   // Each tile, or each so many, brings a warp the same chunks of K, and those fit 64 registers, or 32
   // where attention has few as well.
-  static constexpr bool kFits = (C::kChunksPerTile % kConsumerWarps == 0 ||
-                                 kConsumerWarps % C::kChunksPerTile == 0) &&
+  static constexpr bool kFits = (C::kChunksPerTile % kWarps == 0 || kWarps % C::kChunksPerTile == 0) &&
                                 kOwn * Rows::kBlocks <= (MPK_FEW_KEYS ? 8 : 16);
   typedef HeldRows<C, kOwn> Held;
   typedef typename Either<Held::kNorms, Scaled<C>, C>::Type Finished;
@@ -61,9 +60,16 @@ template <class C> struct KeptProducts {
 
   // `sums`: room for what norms need, two times [warp][row].
   MPK_DEVICE void open(Context& c, FewRows<C>& x, u32 first, u32, float* sums) {
-    next = first;
     if (!Held::kNorms) x.find_scale(c, sums);
-    held.load(c, x, first);
+    if (kWarps == kConsumerWarps) {
+      next = first;
+      held.load(c, x, first);
+    } else if (c.warp < kWarps) {
+      next = c.warp;
+      held.load(c, x, c.warp);
+    } else {
+      next = ~0u;  // none
+    }
   }
   // Chunks of the task below `end`, its first being number `chunk` of the ring.
   MPK_DEVICE void multiply(Context& c, const FewRows<C>&, u32 chunk, u32 end, FewSums<C>& acc) {
@@ -85,7 +91,7 @@ template <class C> struct KeptProducts {
       }
       await_loads(read);
       release_stage(c, chunk + next);
-      next += kConsumerWarps;
+      next += kWarps;
     }
   }
 };
