@@ -53,8 +53,7 @@ MPK_DEVICE constexpr u32 even_warps(u32 chunksPerTile) {
 // A lane's row of x (lanes of rows beyond the step have the last one's), and its norm.
 template <class C> struct FewRows {
   typedef typename C::X X;
-  // Warps that multiply: folds leave fewer chunks, which go round all of them less often.
-  static constexpr u32 kWarps = C::kFolds > 1 ? even_warps(C::kChunksPerTile) : kConsumerWarps;
+  static constexpr u32 kWarps = even_warps(C::kChunksPerTile);  // that multiply
   // Blocks of 32 columns that are loaded at once, and such parts of a chunk: 32 registers, or 16 where
   // attention has few as well.
   static constexpr u32 kFew = (MPK_FEW_KEYS ? 8 : 16) / sizeof(X);
