@@ -51,7 +51,7 @@ export interface Measured {
 }
 
 export interface CalibrateRequest {
-  /** Builds a program's kernel, for `measure` to find: asked for all of them at once, before any is measured. */
+  /** Builds a program's kernel, for `measure` to find: all of them at once, before any is measured. */
   build?(program: Program, plan: PlanOptions): Promise<void>;
   measure(program: Program, plan: PlanOptions): Promise<Measured>;
   /** Milliseconds on any clock. */
