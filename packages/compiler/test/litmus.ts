@@ -57,7 +57,7 @@ MPK_KERNEL void mpk_decode(const __grid_constant__ Params p) {
   store_release_system(reinterpret_cast<u32*>(p.control) + kControlStatus, ${Status.maxNew});
 }
 MPK_KERNEL void mpk_pack(u8*, const u32*, const u16*, const u16*, const u16*, const u16*, const u16*,
-  const u16*, const u16*, const u16*, u32, u32, u32, u32, u32, u32, u32) {}
+  const u16*, const u16*, const u16*, u32, u32, u32, u32, u32, u32, u32, u32) {}
 `;
 }
 

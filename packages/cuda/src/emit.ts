@@ -4,6 +4,7 @@ import { type Plan, type ScheduleTable, sharedReserveBytes } from "@mpk/schedule
 import { type Bodies, renderBodies } from "./bodies.ts";
 import type { BodyTable } from "./body.ts";
 import { encodeSm, idsOf, manyOnlyBit, operandWords } from "./encode.ts";
+import { holdsStream } from "./holds.ts";
 import { type Run, roll, Word } from "./instructions.ts";
 import {
   ControlWord,
@@ -55,6 +56,8 @@ export interface KernelParts {
   readonly flags: boolean;
   /** Cached keys and values come through the ring. */
   readonly past?: boolean;
+  /** Weights give way to keys and values: see `holdsStream`. */
+  readonly hold?: boolean;
 }
 
 /** A device file's text. Lines marked `//profile:` are code with `profile`, else left out, and so on. */
@@ -64,7 +67,7 @@ export function deviceText(
 ): string {
   const text = readFileSync(new URL(`./device/${name}`, import.meta.url), "utf8");
   const shown = (from: string): string =>
-    from.replaceAll(/^( *)\/\/(profile|flags|past): (.*\n)/gm, (_, indent, part, line) =>
+    from.replaceAll(/^( *)\/\/(profile|flags|past|hold): (.*\n)/gm, (_, indent, part, line) =>
       parts[part as keyof KernelParts] ? `${indent}${line}` : "",
     );
   // A line may be marked twice.
@@ -261,7 +264,9 @@ export function emit(
   const { profile = false } = options;
   const warps = warpsOf(target, plan.ring.consumerWarps);
   const usesSplit = bodies.bodies.some(({ run }) => /^attention_(part|merge)$/.test(run));
-  const parts = { profile, flags: plan.flags.value.length > 0, past: usesSplit };
+  const parts = {
+    profile, flags: plan.flags.value.length > 0, past: usesSplit, hold: holdsStream(plan, bodies),
+  };
   const device = Object.fromEntries(
     [...deviceFiles, ...flagFiles].map((name) => [name, deviceText(`${name}.cuh`, parts).trim()]),
   );

@@ -27,7 +27,7 @@ typedef unsigned long long u64;
 ${paramsAsC()}
 extern "C" __global__ void mpk_decode(const __grid_constant__ Params) {}
 extern "C" __global__ void mpk_pack(u8*, const u32*, const u16*, const u16*, const u16*,
-  const u16*, const u16*, const u16*, const u16*, const u16*, u32, u32, u32, u32, u32, u32, u32) {}
+  const u16*, const u16*, const u16*, const u16*, const u16*, u32, u32, u32, u32, u32, u32, u32, u32) {}
 `;
 
 beforeAll(() => {

@@ -101,6 +101,7 @@ template <class C> MPK_DEVICE void run_attention_of_one(Context& c, const u32* i
   prefetch_past<C>(c, cache, pages, lo / kGroup,
                    past.first + (OneMap<C>::kEarly ? OneMap<C>::kTiles * OneMap<C>::kTurn : 0));
   if (c.warp < 3) needs.prepare(c, ops, c.warp, c.position);
+  //hold: if (c.thread == 0) *static_cast<volatile u32*>(&c.shared->hold) = place_of(c);
   warp.load(c, past, lo / kGroup);
   begin_task(c, in);
   float* out = in_scratch<float>(c, ops[C::kOutOperand]);
@@ -114,6 +115,7 @@ template <class C> MPK_DEVICE void run_attention_of_one(Context& c, const u32* i
     warp.clear(c, s);
     prepare_one<C>(c, ops, s, head, needs);
     consumer_barrier();
+    //hold: if (c.thread == 0) *static_cast<volatile u32*>(&c.shared->hold) = 0;
     //profile: const u32 ready = clock_word();
     float scale = C::kScale * 1.4426950408889634f;
     if (C::kQkNorm) {

@@ -48,6 +48,7 @@ struct Shared {
   alignas(16) u32 zeros[4];
   u32 aborted;  // this SM saw a time-out, its own or another's
   u32 leave;    // the launch is over: the producer drains and goes
+  //hold: u32 hold;  // the place behind which nothing is copied for a while; 0: none
   //flags: u32 manySteps;   // steps of several tokens so far, the current one among them
   //flags: u32 copyOffset;  // of the copy of flagged values that a step of one token uses
   //profile: u32 marks[kProfileSlots][kProfileWords];  // of the last instructions
@@ -262,6 +263,9 @@ MPK_DEVICE u32 start_over(u32 chunk) {
   return chunk < 2 * kChunkLap ? chunk : kChunkLap + chunk % kChunkLap;
 }
 
+//hold: // An instruction's place in the order in which an SM runs and streams: more is later.
+//hold: MPK_DEVICE u32 place_of(const Context& c) { return (c.step << 12) + c.instruction + 1; }
+
 // The producer (one thread with bulk copies, else a warp) copies this SM's stream into the ring, step
 // after step, as far ahead as the ring holds, with at most kMaxInFlight chunks outstanding. It never
 // looks at an activation.
@@ -286,9 +290,24 @@ struct Producer {
     return true;
   }
 
+  //hold: // What comes behind attention leaves the way in to its keys and values. That task waits for
+  //hold: // nothing that comes behind it anywhere.
+  //hold: MPK_DEVICE bool gives_way(const Context& c) const {
+  //hold:   const u32 place = *static_cast<volatile u32*>(&c.shared->hold);
+  //hold:   return place != 0 && static_cast<i32>(place_of(c) - place) > 0;
+  //hold: }
+  //hold: MPK_DEVICE void give_way(const Context& c) {
+  //hold:   if (!gives_way(c)) return;
+  //hold:   //profile: full.begin();
+  //hold:   while (gives_way(c) && !*static_cast<volatile u32*>(&c.shared->leave) && !is_aborted(c)) {
+  //hold:     poll_pause();
+  //hold:   }
+  //hold:   //profile: full.end();
+  //hold: }
   // Until the next stage may be filled; false: the producer leaves.
   MPK_DEVICE bool claim(Context& c) {
     if (leaving) return false;
+    //hold: give_way(c);
     producer_barrier();  // a lane left behind by a lap would take an old phase for the new
     // The last chunk in flight is waited for last: from its arrival to the next copy is time lost.
     const bool vacant = chunk < kStages || wait_empty(c, chunk);

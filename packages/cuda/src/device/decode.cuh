@@ -204,6 +204,7 @@ MPK_KERNEL void __launch_bounds__(kThreads, 1) mpk_decode(const __grid_constant_
     c.shared->aborted = 0;
     c.shared->stuck.rank = 0;
     c.shared->leave = 0;
+    //hold: c.shared->hold = 0;
     //flags: c.shared->manySteps = 0;
     //flags: c.shared->copyOffset = kFlagCopyBytes;  // the first step of one token turns it to 0
     //profile: for (u32 i = 0; i < kProfileSlots * kProfileWords; i++) (&c.shared->marks[0][0])[i] = 0;

@@ -81,7 +81,10 @@ template <class C> struct ChunkWait {
 struct FullLog {
   u32 logged, since, waited;
 
-  MPK_DEVICE void begin() { since = clock_word(); }
+  // Of waits one after another, the first.
+  MPK_DEVICE void begin() {
+    if (waited == 0) since = clock_word();
+  }
   MPK_DEVICE void end() { waited = clock_word() - since; }
   template <class C> MPK_DEVICE void keep(const C& c) {
     const u32 length = waited;

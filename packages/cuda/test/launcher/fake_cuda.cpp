@@ -230,14 +230,14 @@ cudaError_t cudaLaunchKernel(const void* kernel, dim3 grid, dim3 block, void** a
   if (kernel != reinterpret_cast<const void*>(mpk_pack)) return cudaErrorInvalidDeviceFunction;
   const u16* src[8];
   for (int i = 0; i < 8; i++) src[i] = *static_cast<const u16**>(args[2 + i]);
-  u32 n[7];
-  for (int i = 0; i < 7; i++) n[i] = *static_cast<u32*>(args[10 + i]);
+  u32 n[8];
+  for (int i = 0; i < 8; i++) n[i] = *static_cast<u32*>(args[10 + i]);
   currentThreads = block.x;
   for (currentBlock = 0; currentBlock < grid.x; currentBlock++) {
     for (currentThread = 0; currentThread < block.x; currentThread++) {
       mpk_pack(*static_cast<u8**>(args[0]), *static_cast<const u32**>(args[1]), src[0], src[1],
                src[2], src[3], src[4], src[5], src[6], src[7], n[0], n[1], n[2], n[3], n[4], n[5],
-               n[6]);
+               n[6], n[7]);
     }
   }
   return cudaSuccess;
