@@ -67,7 +67,7 @@ const parts: Readonly<Record<string, readonly BenchSetting[]>> = {
     settingOf({ model, context, ...long }))),
   steps: [8, 16, 32, 64].map((tokensPerStep) =>
     settingOf({ model: "qwen3-8b", tokensPerStep, wantsFidelity: true })),
-  prompt: [8, 32].map((promptChunk) => settingOf({
+  prompt: [8, 64].map((promptChunk) => settingOf({
     model: "qwen3-8b", context: 2048, promptChunk, reads: "each", reruns: 4, tokens: 64,
     wantsFidelity: true,
   })),
