@@ -6,15 +6,18 @@
  * Simulates every step of measured.json and prints a table of the errors, and one of ops where a
  * profile was kept; `--page` writes both between the page's marks. Steps marked `fitted` are those
  * that the constants were fitted to; the others were held out. `costs`: what the kernel that was
- * measured had otherwise (the attention of before). `--fit` fits anew, from the constants there are,
- * and prints them instead.
+ * measured had otherwise (the attention of before). `--fit` fits anew, from the constants there are, to
+ * those steps and to the ops of all profiles, and prints the constants instead.
  */
 import { readFileSync, writeFileSync } from "node:fs";
 import { parseArgs } from "node:util";
 import {
-  accountsOf, fitCosts, gpus, planModel, profileOf, simulateSetting, type Observation, type Setting,
+  accountsOf, fitErrors, gpus, planModel, predictor, profileOf, simulateSetting, type Observation,
+  type Setting,
 } from "@mpk/compiler";
 import { knownShapes, modelFromConfig } from "@mpk/models";
+import { scheduleTable } from "@mpk/ops";
+import { simulate, type Plan, type SimulationConstants } from "@mpk/schedule";
 
 interface Measured {
   readonly shape: string;
@@ -30,6 +33,7 @@ interface File {
   /** Mean microseconds of an SM by op, from `mpk profile`. */
   readonly profiles: readonly {
     readonly shape: string;
+    readonly plan?: Setting["plan"];
     readonly context: number;
     readonly ops: Readonly<Record<string, number>>;
   }[];
@@ -42,27 +46,65 @@ const file = JSON.parse(
   readFileSync(new URL("./measured.json", import.meta.url), "utf8"),
 ) as File;
 const shapes = knownShapes();
+/** What an error of a step weighs in a fit, and one of an op; ops differ so many per cent of themselves. */
+const [stepWeight, opWeight, opNoise] = [2, 0.4, 4];
 if (values.fit !== undefined) {
   const until = performance.now() + 1000 * Number(values.fit);
-  const observations = await Promise.all(file.steps.filter(({ fitted }) => fitted).map(observed));
-  console.log(fitCosts(observations, gpus.h200.constants, () => performance.now() < until));
+  const steps = (await Promise.all(file.steps.filter(({ fitted }) => fitted).map(observed))).map(predictor);
+  const profiles = await Promise.all(file.profiles.map(profiled));
+  const errorsOf = (constants: SimulationConstants): readonly number[] => [
+    ...steps.map((predict) => {
+      const { nanos, predictedNanos } = predict(constants);
+      return stepWeight * 100 * (predictedNanos / nanos - 1);
+    }),
+    ...profiles.flatMap((errors) => errors(constants)),
+  ];
+  console.log(fitErrors(errorsOf, gpus.h200.constants, () => performance.now() < until));
   process.exit(0);
 }
 
-/** A step by two cuts of its model: layers are alike, so a step's length is a line in their number. */
-async function observed({ shape, plan, costs, ms }: Measured): Promise<Observation> {
+/** Plans of a model with few of its layers, which are alike: what is asked of it is a line in their number. */
+async function cutsOf(
+  shape: string, plan: Setting["plan"], context: number,
+): Promise<readonly { readonly plan: Plan; readonly times: number }[]> {
   const config = shapes[shape]?.config ?? {};
   const layers = Number(config["num_hidden_layers"]);
   const [few, more] = [2, 5];
-  const limits = { maxTokens: 8, maxContext: file.context + 1 };
+  const limits = { maxTokens: 8, maxContext: context + 1 };
   const cut = async (count: number) => (await planModel(
-    modelFromConfig({ ...config, num_hidden_layers: count }, limits),
-    plan === undefined ? {} : { plan },
+    modelFromConfig({ ...config, num_hidden_layers: count }, limits), { plan: plan ?? {} },
   )).plan;
   const share = (layers - few) / (more - few);
+  return [{ plan: await cut(few), times: 1 - share }, { plan: await cut(more), times: share }];
+}
+
+async function observed({ shape, plan, costs, ms }: Measured): Promise<Observation> {
   return {
     name: shape, context: file.context, nanos: ms * 1e6, ...(costs === undefined ? {} : { costs }),
-    plans: [{ plan: await cut(few), times: 1 - share }, { plan: await cut(more), times: share }],
+    plans: await cutsOf(shape, plan ?? {}, file.context),
+  };
+}
+
+/** Errors of a profile's ops under any constants, per cent, less what two profiles differ by. */
+async function profiled(
+  { shape, plan, context, ops }: File["profiles"][number],
+): Promise<(constants: SimulationConstants) => readonly number[]> {
+  const cuts = await cutsOf(shape, plan ?? {}, context);
+  return (constants) => {
+    const found = new Map<string, number>();
+    for (const cut of cuts) {
+      const simulation = simulate(cut.plan, scheduleTable, constants, { context, record: true });
+      const { byOp } = accountsOf(
+        cut.plan, profileOf(cut.plan, simulation), cut.plan.machine.readBytesPerSecond,
+      );
+      for (const { name, total } of byOp) {
+        found.set(name, (found.get(name) ?? 0) + cut.times * total.nanos);
+      }
+    }
+    return Object.entries(ops).map(([name, micros]) => {
+      const percent = 100 * ((found.get(name) ?? 0) / (1000 * micros) - 1);
+      return opWeight * Math.max(0, Math.abs(percent) - opNoise);
+    });
   };
 }
 
@@ -70,7 +112,7 @@ async function observed({ shape, plan, costs, ms }: Measured): Promise<Observati
 async function opRows(profile: File["profiles"][number]): Promise<readonly string[]> {
   const { shape, context, ops } = profile;
   const { plan, simulation } = await simulateSetting(
-    { model: shape, gpu: gpus.h200, context, plan: {} }, true,
+    { model: shape, gpu: gpus.h200, context, plan: profile.plan ?? {} }, true,
   );
   const accounts = accountsOf(
     plan, profileOf(plan, simulation), plan.machine.readBytesPerSecond,

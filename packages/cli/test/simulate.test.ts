@@ -26,7 +26,7 @@ test("simulate predicts a step, answers questions and says what its numbers rest
   expect(text.out).toContain("by layer, µs");
   const json = JSON.parse((await mpk([...args, "--what-if", "all", "--json"])).out);
   expect(json).toMatchObject({ sms: 5, context: 9, machine: { name: "h200", source: "measured" } });
-  expect(json.whatIf).toHaveLength(9);
+  expect(json.whatIf).toHaveLength(10);
   expect(json.stepMs).toBeGreaterThan(json.floorMs);
 });
 

@@ -9,7 +9,7 @@ const mostRings = 2;
  * In one-token steps, an SM whose ring fills itself behind attention's back takes in weights that nobody
  * waits for yet beside keys and values that everybody waits for. True: the producer waits meanwhile. Only
  * where SMs stream little for each attention task, so that they wait for hand-offs and not for memory:
- * measured on an H200, Qwen3-0.6B (1.6 rings) gains 3 %, Qwen3-1.7B (4.7 rings) loses 10 %. Only
+ * measured on an H200, Qwen3-0.6B (1.6 rings) gains 2 %, Qwen3-1.7B (4.7 rings) loses 10 %. Only
  * times depend on it.
  */
 export function holdsStream(plan: Plan, { bodies, bodyOf }: Bodies): boolean {

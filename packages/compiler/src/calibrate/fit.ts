@@ -28,7 +28,7 @@ export interface Predicted {
  */
 const fitted = {
   streamShare: 0.02, copyLatencyNanos: 0.15, flagNanos: 0.5, handOffNanos: 0.2, prologueNanos: 0.3,
-  epilogueNanos: 0.3, stateNanos: 0.2, chunkNanos: 0.5,
+  epilogueNanos: 0.3, stateNanos: 0.2, stateBytesPerNano: 0.3, chunkNanos: 0.5,
 } as const satisfies Partial<Record<keyof SimulationConstants, number>>;
 type Fitted = keyof typeof fitted;
 const names = Object.keys(fitted) as readonly Fitted[];
@@ -54,6 +54,21 @@ export function fitCosts(
   start: SimulationConstants,
   hasTime: () => boolean,
 ): SimulationConstants {
+  const predictors = observations.map(predictor);
+  const errors = (constants: SimulationConstants): readonly number[] =>
+    predictors.map((predict) => {
+      const { nanos, predictedNanos } = predict(constants);
+      return 100 * (predictedNanos / nanos - 1);
+    });
+  return fitErrors(errors, start, hasTime);
+}
+
+/** Costs near `start` under which errors, in per cent, have the least squares. */
+export function fitErrors(
+  errorsOf: (constants: SimulationConstants) => readonly number[],
+  start: SimulationConstants,
+  hasTime: () => boolean,
+): SimulationConstants {
   const at = (point: readonly number[]): SimulationConstants => ({
     ...start,
     ...Object.fromEntries(names.map((name, i) => {
@@ -61,15 +76,9 @@ export function fitCosts(
       return [name, name === "streamShare" ? Math.min(1, value) : value];
     })),
   });
-  const predictors = observations.map(predictor);
-  const badness = (point: readonly number[]): number => {
-    const constants = at(point);
-    const errors = predictors.reduce((sum, predict) => {
-      const { nanos, predictedNanos } = predict(constants);
-      return sum + (100 * (predictedNanos / nanos - 1)) ** 2;
-    }, 0);
-    return errors + priorWeight * point.reduce((sum, x) => sum + x * x, 0);
-  };
+  const badness = (point: readonly number[]): number =>
+    errorsOf(at(point)).reduce((sum, error) => sum + error * error, 0) +
+    priorWeight * point.reduce((sum, x) => sum + x * x, 0);
   const rounded = Object.entries(at(minimize(badness, names.length, hasTime)));
   return Object.freeze(Object.fromEntries(rounded.map(([name, value]) =>
     [name, Number(value.toPrecision(4))])) as unknown as SimulationConstants);

@@ -3,5 +3,5 @@ export {
   calibrate, calibrationContext, calibrationTokens, errorPercent, type Calibration,
   type CalibrateRequest, type Measured,
 } from "./calibrate.ts";
-export { fitCosts, minimize, predictor, type Observation, type Predicted } from "./fit.ts";
+export { fitCosts, fitErrors, minimize, predictor, type Observation, type Predicted } from "./fit.ts";
 export { buildForGpu, measureOnGpu } from "./gpu.ts";

@@ -33,23 +33,23 @@ export interface SimulationConstants {
 }
 
 /**
- * H200, fitted to step times of four models measured on one, with flags: `bench/measured.json` lists
- * them, docs/performance.md how far off others are. Sums are fitted, not each constant: only a
- * profile can tell them apart. `stepNanos` is from a profile.
+ * H200, fitted to step times of four models measured on one, with flags, and to the ops of four profiles:
+ * `bench/measured.json` lists them, docs/performance.md how far off others are. `stepNanos` is from a
+ * profile.
  */
 export const h200Constants: SimulationConstants = Object.freeze({
-  streamShare: 0.9934,
-  copyLatencyNanos: 1087,
-  handOffNanos: 1380,
+  streamShare: 0.9948,
+  copyLatencyNanos: 1008,
+  handOffNanos: 1237,
   signalNanos: 5.4,
-  flagNanos: 281.1,
-  prologueNanos: 975,
-  epilogueNanos: 699.1,
-  stateNanos: 393.6,
+  flagNanos: 190.2,
+  prologueNanos: 893.2,
+  epilogueNanos: 830.4,
+  stateNanos: 544,
   stepNanos: 5500,
   activationBytesPerNano: 28,
-  stateBytesPerNano: 50,
-  chunkNanos: 39.07,
+  stateBytesPerNano: 38.06,
+  chunkNanos: 39.86,
 });
 
 export const costNames = Object.keys(h200Constants) as readonly (keyof SimulationConstants)[];
