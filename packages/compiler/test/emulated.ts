@@ -3,7 +3,7 @@
  * "The emulator" in CONTRIBUTING.md.
  */
 import { emit, emulatorFiles, findTarget, type Emitted } from "@mpk/cuda";
-import { toBf16Bits, type Program } from "@mpk/ir";
+import { toBf16Bits, type Program, type Sampling } from "@mpk/ir";
 import { bodyTable, scheduleTable } from "@mpk/ops";
 import {
   openEmulated, openVirtual, type DeviceBackend, type Instrument, type Launch, type ProfileWanted,
@@ -70,6 +70,8 @@ export interface EmulatedCase {
   readonly promptIds?: readonly number[];
   /** Default 4. */
   readonly maxTokens?: number;
+  /** Default: greedy. */
+  readonly sampling?: Sampling;
   /** Changes the emitted text: a planted fault. */
   readonly edit?: (source: string) => string;
 }
@@ -84,7 +86,7 @@ export function planOf(c: EmulatedCase): Plan {
 const launchOf = (c: EmulatedCase, profile?: ProfileWanted): Launch => ({
   promptIds: c.promptIds ?? [1, 5, 3, 2, 8, 13, 7],
   maxTokens: c.maxTokens ?? 4,
-  sampling: { temperature: 0, topK: 0, topP: 1, seed: 0n },
+  sampling: c.sampling ?? { temperature: 0, topK: 0, topP: 1, seed: 0n },
   eosIds: [],
   logits: "all",
   stamps: false,
