@@ -40,8 +40,9 @@ test("temperature, top-k and top-p choose the tokens that the reference chooses"
 
 test("no race", async () => {
   const [, program = modelOf(700, 64)] = programs;
-  await runEmulated({
+  const { tokens } = await runEmulated({
     program, promptIds, maxTokens: 2, sms: 2, scheduleSeed: 5, instrument: "races",
     sampling: { temperature: 1, topK: 40, topP: 0.9, seed: 7n },
   });
+  expect(tokens).toHaveLength(2);
 }, 120_000);
