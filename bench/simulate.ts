@@ -12,8 +12,8 @@
 import { readFileSync, writeFileSync } from "node:fs";
 import { parseArgs } from "node:util";
 import {
-  accountsOf, fitErrors, gpus, planModel, predictor, profileOf, simulateSetting, type Observation,
-  type Setting,
+  accountsOf, errorPercent, fitErrors, gpus, planModel, predictor, profileOf, simulateSetting,
+  type Observation, type Setting,
 } from "@mpk/compiler";
 import { knownShapes, modelFromConfig } from "@mpk/models";
 import { scheduleTable } from "@mpk/ops";
@@ -53,10 +53,7 @@ if (values.fit !== undefined) {
   const steps = (await Promise.all(file.steps.filter(({ fitted }) => fitted).map(observed))).map(predictor);
   const profiles = await Promise.all(file.profiles.map(profiled));
   const errorsOf = (constants: SimulationConstants): readonly number[] => [
-    ...steps.map((predict) => {
-      const { nanos, predictedNanos } = predict(constants);
-      return stepWeight * 100 * (predictedNanos / nanos - 1);
-    }),
+    ...steps.map((predict) => stepWeight * errorPercent(predict(constants))),
     ...profiles.flatMap((errors) => errors(constants)),
   ];
   console.log(fitErrors(errorsOf, gpus.h200.constants, () => performance.now() < until));

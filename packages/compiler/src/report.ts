@@ -1,7 +1,7 @@
 /** @file What a compiled model costs: tasks, events, hand-offs, streamed bytes, memory. Pure. */
 import { dtypeBytes } from "@mpk/ir";
 import { inputError } from "@mpk/runtime";
-import { sharedReserveBytes, type Plan } from "@mpk/schedule";
+import { segmentBytes, sharedReserveBytes, type Plan } from "@mpk/schedule";
 
 export interface Report {
   readonly model: string;
@@ -85,9 +85,7 @@ export function checkDeviceMemory(plan: Plan): void {
 
 /** Bytes that each SM streams in a step. */
 export function streamBytesBySm(plan: Plan): readonly number[] {
-  return plan.streams.map((segments) =>
-    segments.reduce((sum, segment) => sum + segment.chunks * segment.chunkBytes, 0),
-  );
+  return plan.streams.map(segmentBytes);
 }
 
 /**

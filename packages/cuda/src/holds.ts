@@ -1,5 +1,5 @@
 /** @file Whether weights give way to the keys and values of attention. Pure. */
-import type { Plan } from "@mpk/schedule";
+import { segmentBytes, type Plan } from "@mpk/schedule";
 import type { Bodies } from "./bodies.ts";
 
 /** Rings' worth of weights between two attention tasks of an SM up to which there is time to spare. */
@@ -14,17 +14,12 @@ const mostRings = 2;
  */
 export function holdsStream(plan: Plan, { bodies, bodyOf }: Bodies): boolean {
   const { tasks, machine, ring, flags } = plan;
-  const bytes = new Float64Array(machine.sms);
   const attends = new Float64Array(machine.sms);
   for (let task = 0; task < tasks.count; task++) {
     const [sm, op] = [tasks.sm[task] ?? 0, tasks.op[task] ?? 0];
-    const body = bodies[bodyOf[op] ?? -1];
-    if (body === undefined) continue;
-    const tiles = (tasks.tileHi[task] ?? 0) - (tasks.tileLo[task] ?? 0);
-    bytes[sm] = (bytes[sm] ?? 0) + tiles * body.tileChunks * body.chunkBytes;
-    if (body.run === "attention") attends[sm] = (attends[sm] ?? 0) + 1;
+    if (bodies[bodyOf[op] ?? -1]?.run === "attention") attends[sm] = (attends[sm] ?? 0) + 1;
   }
   const most = mostRings * ring.stages * ring.stageBytes;
   return flags.value.length > 0 && attends.some((count) => count > 0) &&
-    attends.every((count, sm) => count === 0 || (bytes[sm] ?? 0) <= most * count);
+    attends.every((count, sm) => count === 0 || segmentBytes(plan.streams[sm] ?? []) <= most * count);
 }

@@ -1,6 +1,6 @@
 /** @file Device memory: the packed image, resident weights, KV pools, and how to fill them. Pure. */
 import { dtypeBytes, type Program, type Weight } from "@mpk/ir";
-import type { Plan } from "@mpk/schedule";
+import { segmentBytes, type Plan } from "@mpk/schedule";
 import type { PackEntry, ResidentEntry, TensorPart } from "./manifest.ts";
 import { columnsOf, locate } from "./operands.ts";
 
@@ -80,7 +80,7 @@ export function layoutMemory(plan: Plan): MemoryLayout {
   let streamBytes = 0;
   const streamBase = plan.streams.map((segments) => {
     const base = streamBytes;
-    streamBytes += segments.reduce((sum, s) => sum + s.chunks * s.chunkBytes, 0);
+    streamBytes += segmentBytes(segments);
     streamBytes = align(streamBytes, 1024);
     return base;
   });

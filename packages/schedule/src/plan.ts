@@ -84,6 +84,10 @@ export interface StreamSegment {
   readonly chunkBytes: number;
 }
 
+/** Bytes of segments, such as all that an SM streams in a step. */
+export const segmentBytes = (segments: readonly StreamSegment[]): number =>
+  segments.reduce((sum, { chunks, chunkBytes }) => sum + chunks * chunkBytes, 0);
+
 /** A value's place in the scratch arena, or the value it is a view of. */
 export type Placement =
   | { readonly kind: "scratch"; readonly offsetBytes: number; readonly bytes: number }

@@ -67,10 +67,6 @@ export interface Calibration {
   readonly heldOut: readonly Predicted[];
 }
 
-/** Percent by which a prediction is too long. */
-export const errorPercent = ({ nanos, predictedNanos }: Predicted): number =>
-  (predictedNanos / nanos - 1) * 100;
-
 /** Measures all probes, then fits. @throws MpkError where the GPU does not measure. */
 export async function calibrate(request: CalibrateRequest): Promise<Calibration> {
   const found: { readonly probe: Probe; readonly name: string; readonly measured: Measured }[] = [];

@@ -22,6 +22,10 @@ export interface Predicted {
   readonly predictedNanos: number;
 }
 
+/** Percent by which a prediction is too long. */
+export const errorPercent = ({ nanos, predictedNanos }: Predicted): number =>
+  (predictedNanos / nanos - 1) * 100;
+
 /**
  * What is fitted, with how far from the start it may well be: the standard deviation of its
  * logarithm. Observations of sums cannot tell all costs apart; what they leave open stays near.
@@ -56,10 +60,7 @@ export function fitCosts(
 ): SimulationConstants {
   const predictors = observations.map(predictor);
   const errors = (constants: SimulationConstants): readonly number[] =>
-    predictors.map((predict) => {
-      const { nanos, predictedNanos } = predict(constants);
-      return 100 * (predictedNanos / nanos - 1);
-    });
+    predictors.map((predict) => errorPercent(predict(constants)));
   return fitErrors(errors, start, hasTime);
 }
 

@@ -1,7 +1,9 @@
 /** @file What the simulator must know of a GPU, measured there. */
 export {
-  calibrate, calibrationContext, calibrationTokens, errorPercent, type Calibration,
+  calibrate, calibrationContext, calibrationTokens, type Calibration,
   type CalibrateRequest, type Measured,
 } from "./calibrate.ts";
-export { fitCosts, fitErrors, minimize, predictor, type Observation, type Predicted } from "./fit.ts";
+export {
+  errorPercent, fitCosts, fitErrors, minimize, predictor, type Observation, type Predicted,
+} from "./fit.ts";
 export { buildForGpu, measureOnGpu } from "./gpu.ts";

@@ -1,6 +1,6 @@
 /** @file Where a step's time goes, by part, op and layer: means over SMs and steps. Pure. */
 import type { Interval, InstructionTimes, Profile, StepTimes } from "@mpk/runtime";
-import type { Plan } from "@mpk/schedule";
+import { segmentBytes, type Plan } from "@mpk/schedule";
 import {
   overlaps, partNames, timelineOf, type Known, type Part, type Span,
 } from "./timeline.ts";
@@ -177,7 +177,7 @@ export function accountsOf(plan: Plan, profile: Profile, readBytesPerSecond: num
   });
   const divisor = Math.max(1, rows);
   const { parts, total: sum } = rowOf("all", all, divisor);
-  const bytes = plan.streams.flat().reduce((n, s) => n + s.chunks * s.chunkBytes, 0);
+  const bytes = segmentBytes(plan.streams.flat());
   const floorNanos = (bytes / readBytesPerSecond) * 1e9;
   const stepNanos = total / divisor;
   const ordered = (sums: Sums) => [...sums.keys()].map((name) => rowOf(name, sums, divisor));

@@ -5,7 +5,7 @@
  */
 import type { ScheduleTable } from "../contracts.ts";
 import { describeOp, PlanError } from "../errors.ts";
-import type { Plan } from "../plan.ts";
+import { segmentBytes, type Plan } from "../plan.ts";
 import { createClock } from "./clock.ts";
 import type { Clock, TaskTimes } from "./clock.ts";
 import type { SimulationConstants } from "./constants.ts";
@@ -162,9 +162,7 @@ function report(
   recording: Recording | null,
 ): Simulation {
   const stepNanos = stop - start;
-  const streamBytes = plan.streams.reduce((sum, segments) => {
-    return segments.reduce((all, { chunks, chunkBytes }) => all + chunks * chunkBytes, sum);
-  }, 0);
+  const streamBytes = segmentBytes(plan.streams.flat());
   const relative = (list: Float64Array): Float64Array => list.map((nanos) => nanos - start);
   const { free, ready, begin, data, consumed, end, stalled } = times;
   const floorNanos = (streamBytes / plan.machine.readBytesPerSecond) * 1e9;
