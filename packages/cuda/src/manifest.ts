@@ -279,7 +279,7 @@ export const ProfileMark = {
   consumed: 5,
   /** The first thread has stored its outputs. */
   stored: 6,
-  /** Its signals are out. */
+  /** Its signals are out; 0 if it hands over words and has no signals. */
   end: 7,
   /** How long the first consumer warp waited for chunks after the first. */
   stalled: 8,

@@ -5,9 +5,6 @@ import {
   type ProfileLayout, ProfileMark, profileShortestClocks, profileWords, StepMark,
 } from "./manifest.ts";
 
-/** An instruction's marks leave while the next one runs: with the one after it that makes three. */
-const profileSlots = 4;
-
 /** An SM's instructions follow its step's own record. */
 function recordsOf(plan: Plan): number {
   const counts = Array.from({ length: plan.machine.sms }, (_, sm) => idsOf(plan.order, sm).length);
@@ -25,7 +22,6 @@ export function profileConstants(plan: Plan): readonly { name: string; value: nu
     { name: "kProfileSms", value: plan.machine.sms },
     { name: "kProfileRecords", value: recordsOf(plan) },
     { name: "kProfileWords", value: profileWords },
-    { name: "kProfileSlots", value: profileSlots },
     { name: "kProfileShortestClocks", value: profileShortestClocks },
     ...named("kMark", ProfileMark),
     ...named("kStepMark", StepMark),

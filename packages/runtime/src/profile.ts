@@ -127,7 +127,7 @@ function smStepOf(
       data: maybe("data") ?? maybe("asked"),
       consumed: maybe("consumed"),
       stored: maybe("stored"),
-      end: maybe("end") ?? start,
+      end: maybe("end") ?? maybe("stored") ?? start,
       stalledNanos: time(first + word("stalled")) - arrived,
     };
   });

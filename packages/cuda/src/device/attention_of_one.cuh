@@ -131,7 +131,6 @@ template <class C> MPK_DEVICE void run_attention_of_one(Context& c, const u32* i
     }
     warp.run(c, s, past, kvHead, scale);
     consumer_barrier();
-    //flags: //profile: if (head == lo) mark_behind(c, kMarkReady, ready);
     for (u32 d = c.thread; d < C::kD; d += kConsumerThreads) {
       const float value = join_parts<C>(s, d);
       //flags: if (C::kOutFlagged) {
@@ -141,6 +140,7 @@ template <class C> MPK_DEVICE void run_attention_of_one(Context& c, const u32* i
       store_attended(out + head * C::kD + d, value);
     }
     if (head % kGroup == 0) append_rows<C>(c, s.k, s.v, cache, pages, kvHead);
+    //flags: //profile: if (head == lo) mark_aside(c, kMarkReady, ready);
   }
   end_task(c, in);
 }

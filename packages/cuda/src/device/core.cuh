@@ -51,7 +51,6 @@ struct Shared {
   //hold: u32 hold;  // the place behind which nothing is copied for a while; 0: none
   //flags: u32 manySteps;   // steps of several tokens so far, the current one among them
   //flags: u32 copyOffset;  // of the copy of flagged values that a step of one token uses
-  //profile: u32 marks[kProfileSlots][kProfileWords];  // of the last instructions
 };
 
 static_assert(kConsumerWarps >= 2 && kStages % kConsumerWarps == 0, "see find_crossing, Producer");
@@ -72,6 +71,10 @@ struct Context {
   u32 tokens;
   u32 chunk;  // chunks of this SM's stream consumed before the current task
   u32 instruction;  // position in this SM's list, for reports
+  //profile: u32 marks;  // where this step's marks of instructions go; 0: nowhere
+  //profile: u32 data;  // when this warp had the task's first chunk, if it waited for it
+  //profile: u32 stalled;  // how long this warp waited for others
+  //profile: u32 consumed;  // when all warps had used their last chunks
 };
 
 // The words of instruction `i` of this SM's list.
@@ -184,6 +187,7 @@ MPK_DEVICE void consumer_barrier() { group_barrier(kConsumerThreads); }
 
 // Waits for the events of the current instruction. All consumer threads call.
 MPK_DEVICE void begin_task(Context& c, const u32* in) {
+  //profile: u32 ready = 0;
   if (c.thread == 0) {
     u32 count = in[kWordWaits];
     for (u32 i = 0; i < count; i++) {
@@ -194,9 +198,10 @@ MPK_DEVICE void begin_task(Context& c, const u32* in) {
       //flags: event &= ~kManyOnly;
       wait_event(c, event & 0x7fffffffu, in[kWordFirstWait + 2 * i + 1] * epochs);
     }
-    //profile: mark(c, kMarkReady);
+    //profile: ready = clock_word();
   }
   consumer_barrier();
+  //profile: if (c.thread == 0) keep_mark(c, kMarkReady, ready);
 }
 
 // Publishes the task's writes. All consumer threads call.
@@ -216,7 +221,6 @@ MPK_DEVICE void end_task(Context& c, const u32* in) {
 //flags: MPK_DEVICE void leave_task(Context& c, const u32* in) {
 //flags:   const u32* events = in + kWordFirstWait + 2 * in[kWordWaits];
 //flags:   if (in[kWordSignals] != 0 && !is_idle(c, events[0])) return end_task(c, in);
-//flags:   //profile: if (c.thread == 0 && !is_aborted(c)) mark(c, kMarkEnd);
 //flags: }
 
 // Operand words follow the waits and the signals: inputs, outputs, states.

@@ -270,7 +270,7 @@ template <class C> MPK_DEVICE void run_linear_of_few(Context& c, const u32* in) 
   Products products = {};
   // Norms sum in the second buffer: a barrier lies before it is used for products.
   products.open(c, x, first, (tileHi - tileLo) * C::kChunksPerTile, partial + kPartialBytes / 4);
-  //profile: mark_behind(c, kMarkPlaced, clock_word());
+  //profile: const u32 placed = clock_word();
   const u32 groupTiles = kSlot / (rows * 16);
   u32 buffer = 0;
   for (u32 tile0 = tileLo; tile0 < tileHi; tile0 += groupTiles) {
@@ -278,7 +278,7 @@ template <class C> MPK_DEVICE void run_linear_of_few(Context& c, const u32* in) 
     typename C::Extras extras = {};
     load_first_extras<C>(c, ops, tile0, tiles, rows, extras);
     float* group = partial + buffer * (kPartialBytes / 4);
-    //profile: if (tile0 == tileLo) mark_behind(c, kMarkAsked, clock_word());
+    //profile: const u32 asked = clock_word();
     for (u32 tile = 0; tile < tiles; tile++) {
       FewSums<C> acc = {};
       const u32 end = (tile0 + tile + 1 - tileLo) * C::kChunksPerTile;
@@ -286,9 +286,14 @@ template <class C> MPK_DEVICE void run_linear_of_few(Context& c, const u32* in) 
       put_partial<C>(group + c.warp * kSlot + tile * rows * 16, rows, c.lane, acc);
     }
     consumer_barrier();
-    //profile: mark_behind(c, kMarkConsumed, clock_word());
+    //profile: const u32 consumed = clock_word();
     finish_group<typename Products::Finished>(c, ops, group, tile0, tiles, rows, extras);
     //profile: if (c.thread == 0) mark(c, kMarkStored);
+    //profile: mark_aside(c, kMarkConsumed, consumed);
+    //profile: if (tile0 == tileLo) {
+    //profile:   mark_aside(c, kMarkPlaced, placed);
+    //profile:   mark_aside(c, kMarkAsked, asked);
+    //profile: }
     buffer ^= 1;
   }
   c.chunk += (tileHi - tileLo) * C::kChunksPerTile;

@@ -216,6 +216,7 @@ MPK_DEVICE void finish_group_of_one(Context& c, const u32* ops, const float* par
                                     u32 tiles, bool scales, const typename C::ExtrasOfOne& first) {
   constexpr u32 kWidth = C::kWidth;
   const bool aborted = is_aborted(c);  // nothing is handed over by an SM that gave up
+  //profile: c.consumed = clock_word();  // behind a load: what loads need is then had before the barrier
   float scale = 1.0f;
   if (C::kNorm == 1 && scales) {
     float squares = 0.0f;
@@ -367,15 +368,15 @@ template <class C> MPK_DEVICE void run_linear_of_one(Context& c, const u32* in) 
       slice.multiply(c);
     }
     consumer_barrier();
-    //profile: mark_behind(c, kMarkConsumed, clock_word());
-    //profile: if (tile0 == tileLo) {
-    //profile:   if (C::kXFlagged) mark_behind(c, kMarkReady, ready == 0 ? placed : ready);
-    //profile:   mark_behind(c, kMarkPlaced, placed);
-    //profile:   mark_behind(c, kMarkAsked, asked);
-    //profile: }
     finish_group_of_one<C>(c, ops, partial + buffer * (kPartialBytes / 4), tile0, tiles, scales,
                            extras);
     //profile: if (c.thread == 0) mark(c, kMarkStored);
+    //profile: mark_aside(c, kMarkConsumed, c.consumed);
+    //profile: if (tile0 == tileLo) {
+    //profile:   if (C::kXFlagged) mark_aside(c, kMarkReady, ready == 0 ? placed : ready);
+    //profile:   mark_aside(c, kMarkPlaced, placed);
+    //profile:   mark_aside(c, kMarkAsked, asked);
+    //profile: }
     tile0 += Tiles::kGroup;
     if (tile0 >= tileHi) break;
     tiles = tileHi - tile0 < Tiles::kGroup ? tileHi - tile0 : Tiles::kGroup;

@@ -103,10 +103,10 @@ template <class C> MPK_DEVICE void run_one_row(Context& c, const u32* in) {
     consumer_barrier();  // x is there; slots of the group before have been read
     for (u32 i = c.lane; i < tiles * 16; i += 32) slot[i] = 0.0f;
     warp_barrier();
-    //profile: if (chunk == c.chunk) mark_behind(c, kMarkAsked, clock_word());
+    //profile: if (chunk == c.chunk) mark_aside(c, kMarkAsked, clock_word());
     multiply_one_row<C>(c, chunk, tiles, slot);
     consumer_barrier();
-    //profile: mark_behind(c, kMarkConsumed, clock_word());
+    //profile: mark_aside(c, kMarkConsumed, clock_word());
     finish_tiles<C>(c, ops, PartialSums{partial, 16, tiles * 16, kConsumerWarps}, tile0, tiles, 1,
                     first);
     chunk += tiles * C::kChunksPerTile;
@@ -321,7 +321,7 @@ template <class C> MPK_DEVICE void run_many_rows(Context& c, const u32* in) {
       const u32 now = C::kChunksPerTile - k < count ? C::kChunksPerTile - k : count;
       await_copies<1>();
       consumer_barrier();
-      //profile: if (chunk == c.chunk) mark_behind(c, kMarkAsked, clock_word());
+      //profile: if (chunk == c.chunk) mark_aside(c, kMarkAsked, clock_word());
       group.release(c, by, chunk - before, before);
       x.bring(c, slice + 2, buffer == 0 ? 2 : buffer - 1);
       const u32 row = c.lane >> 2, flip = x.swap(row) / 64;
@@ -332,7 +332,7 @@ template <class C> MPK_DEVICE void run_many_rows(Context& c, const u32* in) {
       buffer = buffer == kBuffers - 1 ? 0 : buffer + 1;
     }
     consumer_barrier();
-    //profile: mark_behind(c, kMarkConsumed, clock_word());
+    //profile: mark_aside(c, kMarkConsumed, clock_word());
     group.release(c, by, chunk - before, before);
     group.finish(c, ops, by, tokenRows, rows, tile0);
     consumer_barrier();

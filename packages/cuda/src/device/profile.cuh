@@ -1,49 +1,39 @@
 // Times of each instruction, only in kernels emitted with `profile`: lines of the other files that
-// are marked so call in here. A mark is a reading of the SM's own clock and a store to shared memory,
-// by one thread, no barrier; steps that are not kept make theirs too, which costs less than to ask. A
-// chunk that is there costs none: only who finds it missing reads the clock. Two pairs of clock and
-// %globaltimer a step, read while the SM has nothing to do, tell the host when it was.
+// are marked so call in here. A mark is a reading of the SM's own clock, which stays in a register until
+// the task's outputs are on their way, and then a store to memory that nobody waits for: no barrier, no
+// branch between a task's inputs and its outputs. Steps that are not kept read clocks too, which costs less
+// than to ask, and store nothing. Two pairs of clock and %globaltimer a step, read while the SM has nothing
+// to do, tell the host when it was.
 
 MPK_DEVICE u32 clock_word() { return static_cast<u32>(now_clocks()); }
-template <class C> MPK_DEVICE u32* marks_of(const C& c, u32 instruction) {
-  return c.shared->marks[instruction % kProfileSlots];
-}
-template <class C> MPK_DEVICE void mark(const C& c, u32 which) {
-  marks_of(c, c.instruction)[which] = clock_word();
-}
-// By the last warp, which seldom has outputs, so that nobody waits for it while others have them; `at`
-// may have been read long before, where every instruction is on the way to the next task.
-template <class C> MPK_DEVICE void mark_behind(const C& c, u32 which, u32 at) {
-  if (c.thread == kConsumerThreads - 32) marks_of(c, c.instruction)[which] = at;
-}
-// Thread 0's: what tile `tile` of the task depends on is there; that of its first tile counts.
-template <class C> MPK_DEVICE void mark_ready(const C& c, u32 tile) {
-  const u32 first = instruction_words(c, c.instruction)[kWordTileLo];
-  if (c.thread == 0 && tile == first) mark(c, kMarkReady);
-}
 
-// kProfileWords words per step, SM and record; record 0 is the step's own. Null: it is not kept.
-template <class C> MPK_DEVICE u32* profile_record(const C& c, u32 record) {
+// kProfileWords words per step, SM and record; record 0 is the step's own. The word where the records of
+// instructions of this step begin; 0: it is not kept.
+template <class C> MPK_DEVICE u32 marks_of_step(const C& c) {
   const u32 step = c.step - c.params->profileFirst;
-  if (step >= c.params->profileSteps) return nullptr;
-  const u64 row = static_cast<u64>(step) * kProfileSms + c.sm;
-  return reinterpret_cast<u32*>(c.params->profile) + (row * kProfileRecords + record) * kProfileWords;
+  if (step >= c.params->profileSteps) return 0;
+  return ((step * kProfileSms + c.sm) * kProfileRecords + 1) * kProfileWords;
 }
-
-// Warp `warp`: an instruction's marks to memory, and its slot is empty again. Between its last mark and
-// this lies a barrier of that warp, and another between this and the slot's next mark.
-template <class C> MPK_DEVICE void keep_marks(const C& c, u32 warp, u32 instruction) {
-  if (c.warp != warp || c.lane >= kProfileWords) return;
-  u32* from = marks_of(c, instruction) + c.lane;
-  u32* record = profile_record(c, instruction + 1);
-  if (record) record[c.lane] = *from;
-  *from = 0;
+template <class C> MPK_DEVICE void keep_mark(const C& c, u32 which, u32 at) {
+  if (c.marks == 0) return;
+  reinterpret_cast<u32*>(c.params->profile)[c.marks + c.instruction * kProfileWords + which] = at;
+}
+// A thread's own, now.
+template <class C> MPK_DEVICE void mark(const C& c, u32 which) { keep_mark(c, which, clock_word()); }
+// Of all threads, read before; by a warp that seldom has outputs and, unlike the last one, fetches nothing.
+template <class C> MPK_DEVICE void mark_aside(const C& c, u32 which, u32 at) {
+  if (c.thread == kConsumerThreads - 64) keep_mark(c, which, at);
+}
+// What tile `tile` of the task depends on was there at `at`; that of its first tile counts.
+template <class C> MPK_DEVICE void mark_ready(const C& c, u32 tile, u32 at) {
+  if (c.thread != kConsumerThreads - 64) return;
+  if (tile == instruction_words(c, c.instruction)[kWordTileLo]) keep_mark(c, kMarkReady, at);
 }
 
 // Of the step; in words `nanos` and behind it, unless 0, the clock of all SMs, an H200's in 32 ns.
 template <class C> MPK_DEVICE void mark_step(const C& c, u32 which, u32 nanos) {
-  u32* record = profile_record(c, 0);
-  if (!record) return;
+  if (c.marks == 0) return;
+  u32* record = reinterpret_cast<u32*>(c.params->profile) + c.marks - kProfileWords;
   const u64 now = nanos == 0 ? 0 : now_nanos();
   record[which] = clock_word();
   if (nanos == 0) return;
@@ -51,29 +41,36 @@ template <class C> MPK_DEVICE void mark_step(const C& c, u32 which, u32 nanos) {
   record[nanos + 1] = static_cast<u32>(now >> 32);
 }
 
-// A consumer warp's wait for a chunk that is missing: the end of that for the task's first one is marked,
-// those of the first warp for others are added up.
+// A consumer warp's wait for a chunk that is missing, in registers until the task is over: the end of that
+// for the task's first one, and the sum of those for others.
 template <class C> struct ChunkWait {
-  const C& c;
+  C& c;
   const u32 chunk;
   const bool there;
   u32 since = 0;
 
-  MPK_DEVICE ChunkWait(const C& context, u32 at)
+  MPK_DEVICE ChunkWait(C& context, u32 at)
       : c(context),
         chunk(at),
         there(mbarrier_look(&c.shared->full[at % kStages], (at / kStages) & 1u)) {
     if (!there) since = clock_word();
   }
   MPK_DEVICE ~ChunkWait() {
-    if (there || c.lane != 0) return;
-    if (chunk == c.chunk) {
-      mark(c, kMarkData);
-    } else if (c.warp == 0) {
-      marks_of(c, c.instruction)[kMarkStalled] += clock_word() - since;
+    if (there) return;
+    const u32 now = clock_word();
+    if (chunk != c.chunk) {
+      c.stalled += now - since;
+    } else if (c.warp == chunk % kConsumerWarps) {
+      c.data = now;
     }
   }
 };
+// Behind a task.
+template <class C> MPK_DEVICE void keep_waits(C& c) {
+  if (c.lane == 0 && c.data != 0) keep_mark(c, kMarkData, c.data);
+  if (c.thread == 0 && c.stalled != 0) keep_mark(c, kMarkStalled, c.stalled);
+  c.data = c.stalled = 0;
+}
 
 // The producer's waits for a free stage, logged as (begin, length) once the copy that waited is on its
 // way. The producer is ahead of the steps that consumers profile: by as many laps as the ring holds, of
