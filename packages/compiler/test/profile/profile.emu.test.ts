@@ -2,12 +2,15 @@
 import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { runPasses, splitAttention } from "@mpk/ir";
+import { semanticsTable } from "@mpk/ops";
 import type { InstructionTimes } from "@mpk/runtime";
 import { afterAll, describe, expect, test, vi } from "vitest";
 import { open } from "../../src/index.ts";
 import { accountsOf, partNames } from "../../src/profile/index.ts";
 import { layered, passed } from "../../../cuda/test/emitted/programs.ts";
 import { writeCheckpoint } from "../checkpoint.ts";
+import { attending, decoder, prompt } from "../emulated-programs.ts";
 import { expectSame, runEmulated, type EmulatedCase } from "../emulated.ts";
 import { expectInOrder, generate } from "./marks.ts";
 
@@ -70,6 +73,7 @@ test("marks come in order, producers before consumers, and the tokens are the sa
 });
 
 describe("watched, marks", () => {
+  const limits = { maxTokens: 3, maxContext: 128 };
   const watched: EmulatedCase = {
     program: passed(layered(2)), maxTokens: 3, scheduleSeed: 1, instrument: "races",
     planOptions: { protocol: "flag" }, profile: { firstStep: 0, steps: 2 },
@@ -77,12 +81,19 @@ describe("watched, marks", () => {
 
   test("make no race, in steps that are kept and in others", () => expectSame(watched));
 
-  test("that leave while they are made do", async () => {
-    const [late, soon] = ["(c.instruction > 0) keep_marks(c, kConsumerWarps - 1, c.instruction - 1)",
-      "(true) keep_marks(c, kConsumerWarps - 1, c.instruction)"];
+  test("nor in attention in parts, or in steps of many tokens", async () => {
+    const split = runPasses(attending({ heads: 4, kvHeads: 1, headDim: 64 }, limits), semanticsTable, [
+      splitAttention(2),
+    ]);
+    await expectSame({ ...watched, program: split, sms: 2, promptIds: prompt(9) });
+    await expectSame({ ...watched, program: decoder(16, 32), sms: 2, promptIds: prompt(21) });
+  });
+
+  test("that every warp stores do", async () => {
+    const [one, all] = ["if (c.thread == kConsumerThreads - 64) keep_mark", "if (c.lane == 0) keep_mark"];
     const edit = (source: string): string => {
-      expect(source).toContain(late);
-      return source.replace(late ?? "", soon ?? "");
+      expect(source).toContain(one);
+      return source.replace(one ?? "", all ?? "");
     };
     await expect(runEmulated({ ...watched, edit })).rejects.toThrow(/race/);
   });
