@@ -7,17 +7,18 @@
  * profile was kept; `--page` writes both between the page's marks. Steps marked `fitted` are those
  * that the constants were fitted to; the others were held out. `costs`: what the kernel that was
  * measured had otherwise (the attention of before). `--fit` fits anew, from the constants there are, to
- * those steps and to the ops of all profiles, and prints the constants instead.
+ * those steps and to the ops of all profiles, and writes the constants into the simulator instead;
+ * take.ts brings what was measured into measured.json.
  */
 import { readFileSync, writeFileSync } from "node:fs";
 import { parseArgs } from "node:util";
 import {
-  accountsOf, errorPercent, fitErrors, gpus, planModel, predictor, profileOf, simulateSetting,
+  accountsOf, errorPercent, fitErrors, gpus, opName, planModel, predictor, profileOf, simulateSetting,
   type Observation, type Setting,
 } from "@mpk/compiler";
 import { knownShapes, modelFromConfig } from "@mpk/models";
 import { scheduleTable } from "@mpk/ops";
-import { simulate, type Plan, type SimulationConstants } from "@mpk/schedule";
+import { simulatorOf, type Plan, type Simulation, type SimulationConstants } from "@mpk/schedule";
 
 interface Measured {
   readonly shape: string;
@@ -35,6 +36,8 @@ interface File {
     readonly shape: string;
     readonly plan?: Setting["plan"];
     readonly context: number;
+    /** The step that they add up to. */
+    readonly ms: number;
     readonly ops: Readonly<Record<string, number>>;
   }[];
 }
@@ -56,8 +59,17 @@ if (values.fit !== undefined) {
     ...steps.map((predict) => stepWeight * errorPercent(predict(constants))),
     ...profiles.flatMap((errors) => errors(constants)),
   ];
-  console.log(fitErrors(errorsOf, gpus.h200.constants, () => performance.now() < until));
+  writeConstants(fitErrors(errorsOf, gpus.h200.constants, () => performance.now() < until));
   process.exit(0);
+}
+
+/** Into the simulator's own file: as they are used, so they are reviewed. */
+function writeConstants(constants: SimulationConstants): void {
+  const path = new URL("../packages/schedule/src/simulate/constants.ts", import.meta.url);
+  const text = Object.entries(constants).reduce((before, [name, value]) =>
+    before.replace(new RegExp(`(\\n  ${name}: )[\\d.]+,`), `$1${value},`), readFileSync(path, "utf8"));
+  writeFileSync(path, text);
+  console.log(constants);
 }
 
 /** Plans of a model with few of its layers, which are alike: what is asked of it is a line in their number. */
@@ -66,7 +78,7 @@ async function cutsOf(
 ): Promise<readonly { readonly plan: Plan; readonly times: number }[]> {
   const config = shapes[shape]?.config ?? {};
   const layers = Number(config["num_hidden_layers"]);
-  const [few, more] = [2, 5];
+  const [few, more] = [2, 4];
   const limits = { maxTokens: 8, maxContext: context + 1 };
   const cut = async (count: number) => (await planModel(
     modelFromConfig({ ...config, num_hidden_layers: count }, limits), { plan: plan ?? {} },
@@ -82,32 +94,53 @@ async function observed({ shape, plan, costs, ms }: Measured): Promise<Observati
   };
 }
 
-/** Errors of a profile's ops under any constants, per cent, less what two profiles differ by. */
+/**
+ * Errors of a profile's ops under any constants, per cent, less what two profiles differ by. Each is a share
+ * of its own step: the profile's is another kernel's, on another machine, than the one that was timed.
+ */
 async function profiled(
-  { shape, plan, context, ops }: File["profiles"][number],
+  { shape, plan, context, ms, ops }: File["profiles"][number],
 ): Promise<(constants: SimulationConstants) => readonly number[]> {
-  const cuts = await cutsOf(shape, plan ?? {}, context);
+  const cuts = (await cutsOf(shape, plan ?? {}, context)).map(({ plan: cut, times }) => ({
+    times, run: simulatorOf(cut, scheduleTable), plan: cut,
+    names: cut.program.ops.map((_, op) => opName(cut, op)),
+  }));
   return (constants) => {
     const found = new Map<string, number>();
-    for (const cut of cuts) {
-      const simulation = simulate(cut.plan, scheduleTable, constants, { context, record: true });
-      const { byOp } = accountsOf(
-        cut.plan, profileOf(cut.plan, simulation), cut.plan.machine.readBytesPerSecond,
-      );
-      for (const { name, total } of byOp) {
-        found.set(name, (found.get(name) ?? 0) + cut.times * total.nanos);
-      }
+    let step = 0;
+    for (const { plan: cut, times, run, names } of cuts) {
+      const simulation = run(constants, { context });
+      step += times * simulation.stepNanos;
+      opNanos(cut, simulation).forEach((nanos, op) => {
+        const name = names[op] ?? "";
+        found.set(name, (found.get(name) ?? 0) + times * nanos);
+      });
     }
     return Object.entries(ops).map(([name, micros]) => {
-      const percent = 100 * ((found.get(name) ?? 0) / (1000 * micros) - 1);
-      return opWeight * Math.max(0, Math.abs(percent) - opNoise);
+      const percent = 100 * (((found.get(name) ?? 0) / step) / (micros / (1000 * ms)) - 1);
+      return opWeight * Math.sign(percent) * Math.max(0, Math.abs(percent) - opNoise);
     });
   };
 }
 
+/** Between the ends of an SM's tasks, mean over SMs, by op: what accounts would say of it, at once. */
+function opNanos({ order, tasks, machine, program }: Plan, { times }: Simulation): Float64Array {
+  const sums = new Float64Array(program.ops.length);
+  for (let sm = 0; sm < machine.sms; sm++) {
+    let before = 0;
+    for (let slot = order.start[sm] ?? 0; slot < (order.start[sm + 1] ?? 0); slot++) {
+      const op = tasks.op[order.items[slot] ?? 0] ?? 0;
+      const end = Math.max(before, times.end[slot] ?? 0);
+      sums[op] = (sums[op] ?? 0) + (end - before) / machine.sms;
+      before = end;
+    }
+  }
+  return sums;
+}
+
 /** Ops of a profiled step, predicted and measured. */
 async function opRows(profile: File["profiles"][number]): Promise<readonly string[]> {
-  const { shape, context, ops } = profile;
+  const { shape, context, ms, ops } = profile;
   const { plan, simulation } = await simulateSetting(
     { model: shape, gpu: gpus.h200, context, plan: profile.plan ?? {} }, true,
   );
@@ -116,10 +149,13 @@ async function opRows(profile: File["profiles"][number]): Promise<readonly strin
   );
   return Object.entries(ops).map(([name, micros]) => {
     const predicted = (accounts.byOp.find((row) => row.name === name)?.total.nanos ?? 0) / 1e3;
-    const percent = (predicted / micros - 1) * 100;
-    const error = `${percent > 0 ? "+" : ""}${percent.toFixed(0)} %`;
+    const [absolute, ofStep] = [1, accounts.stepNanos / (ms * 1e6)].map((longer) => {
+      const percent = (predicted / (micros * longer) - 1) * 100;
+      return `${percent > 0 ? "+" : ""}${percent.toFixed(0)} %`;
+    });
     const title = shapes[shape]?.title ?? shape;
-    return `| ${title} | ${name} | ${micros.toFixed(1)} | ${predicted.toFixed(1)} | ${error} |`;
+    const times = `${micros.toFixed(1)} | ${predicted.toFixed(1)}`;
+    return `| ${title} | ${name} | ${times} | ${absolute} | ${ofStep} |`;
   });
 }
 
@@ -148,8 +184,8 @@ ${rows.join("\n")}
 
 Largest error: ${worst(true)} % where constants were fitted, ${worst(false)} % held out.
 
-| shape | op | measured µs, mean of an SM | predicted µs | error |
-|---|---|---|---|---|
+| shape | op | measured µs, mean of an SM | predicted µs | error | error of its share of the step |
+|---|---|---|---|---|---|
 ${(await Promise.all(file.profiles.map(opRows))).flat().join("\n")}
 `;
 console.log(table);

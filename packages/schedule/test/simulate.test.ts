@@ -1,7 +1,7 @@
 /** @file The simulator: what must hold of any plan, and a machine simple enough to compute by hand. */
 import fc from "fast-check";
 import { expect, test } from "vitest";
-import { h200Constants, idleCauses, simulate } from "../src/index.ts";
+import { farness, h200Constants, idleCauses, simulate } from "../src/index.ts";
 import type { Plan, Simulation, SimulationConstants } from "../src/index.ts";
 import { flaggedPlans, plans, toyTable } from "../src/testing/index.ts";
 
@@ -10,10 +10,13 @@ const constants: fc.Arbitrary<SimulationConstants> = fc
   .record({
     streamShare: fc.integer({ min: 50, max: 100 }).map((percent) => percent / 100),
     chunkNanos: fc.integer({ min: 0, max: 3000 }),
+    stageNanos: fc.integer({ min: 0, max: 500 }),
     copyLatencyNanos: fc.integer({ min: 0, max: 2000 }),
     handOffNanos: fc.integer({ min: 0, max: 3000 }),
     signalNanos: fc.integer({ min: 0, max: 20 }),
     flagNanos: fc.integer({ min: 0, max: 3000 }),
+    handOffSpreadNanos: fc.integer({ min: 0, max: 2000 }),
+    copySpreadNanos: fc.integer({ min: 0, max: 1000 }),
     prologueNanos: fc.integer({ min: 0, max: 2000 }),
     epilogueNanos: fc.integer({ min: 0, max: 1000 }),
     stateNanos: fc.integer({ min: 0, max: 2000 }),
@@ -23,8 +26,8 @@ const constants: fc.Arbitrary<SimulationConstants> = fc
   });
 
 const free: SimulationConstants = Object.freeze({
-  streamShare: 1, chunkNanos: 0, copyLatencyNanos: 0, handOffNanos: 0,
-  signalNanos: 0, flagNanos: 0, prologueNanos: 0, epilogueNanos: 0, stateNanos: 0, stepNanos: 0,
+  streamShare: 1, chunkNanos: 0, stageNanos: 0, copyLatencyNanos: 0, handOffNanos: 0, signalNanos: 0,
+  flagNanos: 0, handOffSpreadNanos: 0, copySpreadNanos: 0, prologueNanos: 0, epilogueNanos: 0, stateNanos: 0, stepNanos: 0,
   activationBytesPerNano: Infinity, stateBytesPerNano: Infinity,
 });
 
@@ -53,7 +56,8 @@ test("a step is the time of its bytes and that in which the memory stands still,
     if (got.streamBytes === 0) return;
     // Rings may hold more or less at the end of a step than at its start.
     const { ring, machine } = made;
-    const held = (machine.sms * ring.stages * ring.stageBytes * 1e9) / machine.readBytesPerSecond;
+    const stages = ring.stages + ring.consumerWarps; // and what warps have in registers
+    const held = (machine.sms * stages * ring.stageBytes * 1e9) / machine.readBytesPerSecond;
     const told = got.floorNanos + got.slowNanos + idleOf(got);
     expect(Math.abs(told - got.stepNanos)).toBeLessThanOrEqual(held / costs.streamShare + 1e-3);
     expect(idleOf(got)).toBeLessThanOrEqual(got.stepNanos + 1e-3);
@@ -75,9 +79,33 @@ test("a task begins after what it waits for, and an SM does one task at a time",
       }
     }
     for (const { from, to } of waitsWithin(made)) {
-      expect(at(times.ready, to)).toBeGreaterThanOrEqual(at(times.end, from) + costs.handOffNanos - 1e-6);
+      const sm = made.order.start.findLastIndex((start) => start <= to);
+      const late = costs.handOffNanos + costs.handOffSpreadNanos * farness(sm);
+      expect(at(times.ready, to)).toBeGreaterThanOrEqual(at(times.end, from) + late - 1e-6);
     }
   }), { numRuns: 200 });
+});
+
+test("neighbours are far apart, and SMs are anywhere between the first and the last", () => {
+  const all = Array.from({ length: 132 }, (_, sm) => farness(sm));
+  const sorted = all.toSorted((a, b) => a - b);
+  expect(sorted[0]).toBeGreaterThanOrEqual(0);
+  expect(sorted.at(-1)).toBeLessThan(1);
+  for (let i = 1; i < all.length; i++) {
+    expect(sorted[i]! - sorted[i - 1]!).toBeLessThan(3 / all.length);
+    expect(Math.abs(all[i]! - all[i - 1]!)).toBeGreaterThan(0.3);
+  }
+});
+
+test("an SM's shared memory serves one stage after another", () => {
+  fc.assert(fc.property(anyPlan, fc.integer({ min: 1, max: 5000 }), (made, stageNanos) => {
+    const { stepNanos } = simulate(made, toyTable, { ...free, stageNanos });
+    const busiest = Math.max(...made.streams.map((stream) =>
+      sum(stream.map(({ chunks, chunkBytes }) => chunks * chunkBytes / made.ring.stageBytes))));
+    // What its warps hold already may have been served in the step before.
+    const served = Math.max(0, busiest - made.ring.consumerWarps);
+    expect(stepNanos).toBeGreaterThanOrEqual(served * stageNanos * (1 - 1e-9));
+  }), { numRuns: 100 });
 });
 
 test("the same plan takes the same time", () => {

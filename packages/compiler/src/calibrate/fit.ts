@@ -1,6 +1,7 @@
 /** @file Fits the simulator's costs to measured step times. Pure but for the time it is given. */
 import { scheduleTable } from "@mpk/ops";
 import { simulatorOf, type Plan, type SimulationConstants } from "@mpk/schedule";
+import { leastSquares } from "./least-squares.ts";
 
 /** A step that was measured. */
 export interface Observation {
@@ -33,6 +34,8 @@ export const errorPercent = ({ nanos, predictedNanos }: Predicted): number =>
 const fitted = {
   streamShare: 0.02, copyLatencyNanos: 0.15, flagNanos: 0.5, handOffNanos: 0.2, prologueNanos: 0.3,
   epilogueNanos: 0.3, stateNanos: 0.2, stateBytesPerNano: 0.3, chunkNanos: 0.5,
+  stageNanos: 0.2,
+  handOffSpreadNanos: 0.5, copySpreadNanos: 0.5,
 } as const satisfies Partial<Record<keyof SimulationConstants, number>>;
 type Fitted = keyof typeof fitted;
 const names = Object.keys(fitted) as readonly Fitted[];
@@ -77,65 +80,9 @@ export function fitErrors(
       return [name, name === "streamShare" ? Math.min(1, value) : value];
     })),
   });
-  const badness = (point: readonly number[]): number =>
-    errorsOf(at(point)).reduce((sum, error) => sum + error * error, 0) +
-    priorWeight * point.reduce((sum, x) => sum + x * x, 0);
-  const rounded = Object.entries(at(minimize(badness, names.length, hasTime)));
+  const all = (point: readonly number[]): readonly number[] =>
+    [...errorsOf(at(point)), ...point.map((x) => Math.sqrt(priorWeight) * x)];
+  const rounded = Object.entries(at(leastSquares(all, names.length, hasTime)));
   return Object.freeze(Object.fromEntries(rounded.map(([name, value]) =>
     [name, Number(value.toPrecision(4))])) as unknown as SimulationConstants);
-}
-
-interface Vertex {
-  readonly point: readonly number[];
-  readonly value: number;
-}
-
-/**
- * The best point near the origin: Nelder and Mead, "A simplex method for function minimization"
- * (1965), with unit steps at first; over when time is, or when the simplex has shrunk to nothing.
- */
-export function minimize(
-  badness: (point: readonly number[]) => number,
-  dimensions: number,
-  hasTime: () => boolean,
-): readonly number[] {
-  const vertex = (point: readonly number[]): Vertex => ({ point, value: badness(point) });
-  const origin = Array.from({ length: dimensions }, () => 0);
-  const byValue = (a: Vertex, b: Vertex): number => a.value - b.value;
-  let simplex = [vertex(origin)];
-  for (let i = 0; i < dimensions && hasTime(); i++) {
-    simplex.push(vertex(origin.with(i, i % 2 === 0 ? 0.7 : -0.7)));
-  }
-  const isWide = (): boolean => {
-    const [least, most] = [simplex[0]?.value ?? 0, simplex.at(-1)?.value ?? 0];
-    return most - least > 1e-4;
-  };
-  simplex.sort(byValue);
-  while (simplex.length > dimensions && hasTime() && isWide()) {
-    const [best, second, worst] = [simplex[0], simplex.at(-2), simplex.at(-1)];
-    if (best === undefined || second === undefined || worst === undefined) break;
-    const others = simplex.slice(0, -1);
-    const center = origin.map((_, i) =>
-      others.reduce((sum, { point }) => sum + (point[i] ?? 0), 0) / others.length);
-    const along = (far: number): Vertex =>
-      vertex(center.map((c, i) => c + far * (c - (worst.point[i] ?? 0))));
-    const reflected = along(1);
-    let next: Vertex | null = null;
-    if (reflected.value < best.value) {
-      const expanded = along(2);
-      next = expanded.value < reflected.value ? expanded : reflected;
-    } else if (reflected.value < second.value) {
-      next = reflected;
-    } else {
-      const contracted = along(reflected.value < worst.value ? 0.5 : -0.5);
-      if (contracted.value < Math.min(reflected.value, worst.value)) next = contracted;
-    }
-    simplex = next === null
-      ? simplex.map((one, i) => i === 0
-        ? one
-        : vertex(one.point.map((x, axis) => (x + (best.point[axis] ?? 0)) / 2)))
-      : [...others, next];
-    simplex.sort(byValue);
-  }
-  return simplex[0]?.point ?? origin;
 }

@@ -4,6 +4,7 @@ export {
   type CalibrateRequest, type Measured,
 } from "./calibrate.ts";
 export {
-  errorPercent, fitCosts, fitErrors, minimize, predictor, type Observation, type Predicted,
+  errorPercent, fitCosts, fitErrors, predictor, type Observation, type Predicted,
 } from "./fit.ts";
 export { buildForGpu, measureOnGpu } from "./gpu.ts";
+export { leastSquares } from "./least-squares.ts";

@@ -121,7 +121,9 @@ const questions: Readonly<Record<string, Question>> = {
     form: "no-hand-offs", example: "no-hand-offs",
     ask: (value) => value !== "" ? null : {
       title: "what is signalled is seen at once",
-      change: (s) => withCosts(s, { handOffNanos: 0, signalNanos: 0, flagNanos: 0 }),
+      change: (s) => withCosts(s, {
+        handOffNanos: 0, signalNanos: 0, flagNanos: 0, handOffSpreadNanos: 0,
+      }),
     },
   },
   "no-work": {

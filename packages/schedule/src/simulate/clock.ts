@@ -1,7 +1,7 @@
 /** @file When tasks run and what they wait for arrives in a simulation, step by step. */
 import type { Plan } from "../plan.ts";
 import type { Model } from "../verify/model.ts";
-import type { SimulationConstants } from "./constants.ts";
+import { farness, type SimulationConstants } from "./constants.ts";
 
 /** Times of one step's tasks, nanoseconds, by slot of `plan.order.items`. */
 export interface TaskTimes {
@@ -34,7 +34,7 @@ export interface Clock {
   readonly stepEnd: Float64Array;
 }
 
-/** What slots of a one-token step wait for and signal: counters, then flagged values. */
+/** What slots of a one-token step wait for and signal: counters, then words of flagged values. */
 interface Arrivals {
   readonly threshold: Int32Array;
   readonly crossStep: Uint8Array;
@@ -45,34 +45,57 @@ interface Arrivals {
   readonly latency: Float64Array;
 }
 
+/** Where accesses lie in a value. */
+type Access = ReturnType<Model["reads"]>[number];
+
+/** Words of flagged values that some task looks at, each with the slots that write any of them. */
+function pieces(model: Model, slots: readonly number[]) {
+  const flagged = new Set(model.plan.flags.value);
+  const byValue = new Map<number, { readonly piece: number; readonly lo: number; readonly hi: number }[]>();
+  let count = 0;
+  const pieceOf = ({ value, lo, hi }: Access): number => {
+    const known = byValue.get(value) ?? [];
+    byValue.set(value, known);
+    const found = known.find((one) => one.lo === lo && one.hi === hi)?.piece;
+    if (found === undefined) known.push({ piece: count, lo, hi });
+    return found ?? count++;
+  };
+  const isFlagged = ({ value }: Access): boolean => flagged.has(value);
+  const read = slots.map((slot) => [...new Set(model.reads(slot).filter(isFlagged).map(pieceOf))]);
+  const written = slots.map((slot) => [...new Set(model.writes(slot).filter(isFlagged).flatMap(
+    ({ value, lo, hi }) => (byValue.get(value) ?? [])
+      .filter((one) => one.lo < hi && lo < one.hi).map(({ piece }) => piece)))]);
+  return { count, read, written };
+}
+
 function arrivals(model: Model, constants: SimulationConstants): Arrivals {
   const { plan, slots } = model;
-  const { events, flags } = plan;
-  const count = events.count + flags.value.length;
+  const { events } = plan;
+  const slotList = Array.from({ length: slots }, (_, slot) => slot);
+  // A reader waits for the words that it looks at, not for all of a value.
+  const words = pieces(model, slotList);
+  const count = events.count + words.count;
   const threshold = new Int32Array(count);
   threshold.set(events.threshold);
   const latency = new Float64Array(count).fill(constants.flagNanos);
   events.threshold.forEach((signals, event) => {
     latency[event] = constants.handOffNanos + constants.signalNanos * signals;
   });
-  const flagOf = new Map(Array.from(flags.value, (value, i) => [value, events.count + i]));
   const listed = (lists: Plan["waits"], slot: number): number[] => {
     const task = plan.order.items[slot] ?? 0;
     const all = lists.items.subarray(lists.start[task], lists.start[task + 1]);
     return Array.from(all).filter((event) => events.manyOnly[event] !== 1);
   };
-  const flagged = (accesses: readonly { readonly value: number }[]): number[] =>
-    [...new Set(accesses.flatMap(({ value }) => flagOf.get(value) ?? []))];
-  const slotList = Array.from({ length: slots }, (_, slot) => slot);
-  const written = slotList.map((slot) => flagged(model.writes(slot)));
-  for (const list of written) for (const i of list) threshold[i] = (threshold[i] ?? 0) + 1;
+  const placed = (list: readonly number[] | undefined): number[] =>
+    (list ?? []).map((piece) => events.count + piece);
+  for (const list of words.written) for (const i of placed(list)) threshold[i] = (threshold[i] ?? 0) + 1;
   const crossStep = new Uint8Array(count);
   crossStep.set(events.crossStep);
   return {
     threshold,
     crossStep,
-    awaited: slotList.map((slot) => [...listed(plan.waits, slot), ...flagged(model.reads(slot))]),
-    signalled: slotList.map((slot) => [...listed(plan.signals, slot), ...(written[slot] ?? [])]),
+    awaited: slotList.map((slot) => [...listed(plan.waits, slot), ...placed(words.read[slot])]),
+    signalled: slotList.map((slot) => [...listed(plan.signals, slot), ...placed(words.written[slot])]),
     latency,
   };
 }
@@ -86,6 +109,8 @@ export function createClock(
 ): Clock {
   const { threshold, crossStep, awaited, signalled, latency } = arrivals(model, constants);
   const count = threshold.length;
+  const late = Float64Array.from({ length: model.plan.machine.sms }, (_, sm) =>
+    constants.handOffSpreadNanos * farness(sm));
   const missing = Array.from({ length: steps }, () => Int32Array.from(threshold));
   const arrived = Array.from({ length: steps }, () => new Float64Array(count));
   const blocked = new Map<number, number[]>();
@@ -110,7 +135,7 @@ export function createClock(
           else queue.push(sm);
           return null;
         }
-        until = Math.max(until, arrived[of]?.[i] ?? 0);
+        until = Math.max(until, (arrived[of]?.[i] ?? 0) + (late[sm] ?? 0));
       }
       return until;
     },

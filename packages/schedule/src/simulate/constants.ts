@@ -8,8 +8,10 @@ export type ConstantsSource = (typeof sources)[number];
 export interface SimulationConstants {
   /** Of the machine's read bandwidth, what streams get beside all else that a step does: 0 to 1. */
   readonly streamShare: number;
-  /** Products of one warp with a full stage: shared memory and tensor cores only. */
+  /** Products of one warp with a full stage that it has in registers. */
   readonly chunkNanos: number;
+  /** A full stage on its way from shared memory to registers: one warp's after another's, of all of an SM. */
+  readonly stageNanos: number;
   /** From the issue of a copy to its arrival, memory idle. */
   readonly copyLatencyNanos: number;
   /** From an event's last signal until a waiting SM may go on. */
@@ -18,6 +20,10 @@ export interface SimulationConstants {
   readonly signalNanos: number;
   /** From the store of a flagged value's last word until a polling SM has it. */
   readonly flagNanos: number;
+  /** More of both for the SM that sees last what others hand over than for the one that sees it first. */
+  readonly handOffSpreadNanos: number;
+  /** More of `copyLatencyNanos` for the SM that waits longest for its copies than for the first. */
+  readonly copySpreadNanos: number;
   /** Of every task, before its first product: barriers, norms, loads that depend on each other. */
   readonly prologueNanos: number;
   /** Of every task, after its last product: the sum over warps, stores, the barrier before signals. */
@@ -38,18 +44,28 @@ export interface SimulationConstants {
  * profile.
  */
 export const h200Constants: SimulationConstants = Object.freeze({
-  streamShare: 0.9948,
-  copyLatencyNanos: 1008,
+  streamShare: 1,
+  copyLatencyNanos: 1391,
   handOffNanos: 1237,
   signalNanos: 5.4,
-  flagNanos: 190.2,
-  prologueNanos: 893.2,
-  epilogueNanos: 830.4,
-  stateNanos: 544,
-  stepNanos: 5500,
+  flagNanos: 361,
+  handOffSpreadNanos: 131.8,
+  copySpreadNanos: 90.51,
+  prologueNanos: 653.3,
+  epilogueNanos: 602.3,
+  stateNanos: 781.2,
+  stepNanos: 1800,
   activationBytesPerNano: 28,
-  stateBytesPerNano: 38.06,
-  chunkNanos: 39.86,
+  stateBytesPerNano: 41.34,
+  chunkNanos: 110.4,
+  stageNanos: 22.85,
 });
+
+/**
+ * Where an SM is between the first (0) and the last (1) to have what comes from memory. Profiles show that
+ * it is the same SMs in every step, in no order of their numbers: steps of the golden ratio spread any few
+ * neighbours evenly.
+ */
+export const farness = (sm: number): number => ((sm + 1) * 0.618_033_988_749_895) % 1;
 
 export const costNames = Object.keys(h200Constants) as readonly (keyof SimulationConstants)[];

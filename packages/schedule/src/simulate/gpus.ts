@@ -30,7 +30,7 @@ const h200Gigahertz = 1.98;
 
 /** Costs that are instructions of one SM, which go with its clock; the rest is memory's. */
 const clocked = [
-  "chunkNanos", "prologueNanos", "epilogueNanos", "stateNanos", "stepNanos",
+  "chunkNanos", "stageNanos", "prologueNanos", "epilogueNanos", "stateNanos", "stepNanos",
 ] as const satisfies readonly (keyof SimulationConstants)[];
 
 /** From data sheets: the H200's costs, those of instructions by the clock. Nothing was measured there. */
@@ -62,6 +62,10 @@ export const gpus = Object.freeze({
   rtx5090: published(machines.rtx5090, "sm_120", 2.407),
 } as const satisfies Record<string, Gpu>);
 
+/** Costs that files of older versions do not have. */
+const laterCosts = ["handOffSpreadNanos", "copySpreadNanos", "stageNanos"] as const satisfies
+  readonly (keyof SimulationConstants)[];
+
 /** Longest time that a cost may be; rates are bytes per nanosecond, at most so many. */
 const mostNanos = 1e9;
 const mostRate = 1e9;
@@ -84,7 +88,9 @@ export function readGpu(text: string): Gpu {
     const [least, most] = key === "streamShare"
       ? [0.01, 1]
       : key.endsWith("PerNano") ? [1e-6, mostRate] : [0, mostNanos];
-    return [key, costs.at(key).numberBetween(least, most)] as const;
+    const read = (entry: Reader): number => entry.numberBetween(least, most);
+    const isLater = (laterCosts as readonly string[]).includes(key);
+    return [key, isLater ? costs.at(key).optional(read) ?? 0 : read(costs.at(key))] as const;
   }));
   return Object.freeze({
     format: "mpk-machine", version: 1, source: source ?? "estimated",

@@ -1,5 +1,5 @@
 /** @file Public surface of the simulator. */
-export { h200Constants } from "./constants.ts";
+export { farness, h200Constants } from "./constants.ts";
 export type { ConstantsSource, SimulationConstants } from "./constants.ts";
 export type { TaskTimes } from "./clock.ts";
 export { idleCauses, simulate, simulatorOf } from "./simulate.ts";

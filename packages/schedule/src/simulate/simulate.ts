@@ -8,7 +8,7 @@ import { describeOp, PlanError } from "../errors.ts";
 import { segmentBytes, type Plan } from "../plan.ts";
 import { createClock } from "./clock.ts";
 import type { Clock, TaskTimes } from "./clock.ts";
-import type { SimulationConstants } from "./constants.ts";
+import { farness, type SimulationConstants } from "./constants.ts";
 import { taskCosts } from "./costs.ts";
 import { createRecorder } from "./recording.ts";
 import type { Recording } from "./recording.ts";
@@ -95,7 +95,7 @@ function run(
   const clock = createClock(model, steps, reported, constants);
   const recorder = record ? createRecorder(plan.machine.sms) : null;
   const sms = Array.from({ length: plan.machine.sms }, (_, sm) =>
-    createSm(plan, sm, steps, clock, costs, constants.chunkNanos, recorder));
+    createSm(plan, sm, steps, clock, costs, constants, recorder));
   const gaps = copyAll(plan, sms, memory, clock, constants, reported);
   requireReached(plan, sms, reported + 1);
   const span = [clock.stepEnd[reported - 1] ?? 0, clock.stepEnd[reported] ?? 0] as const;
@@ -109,10 +109,11 @@ function copyAll(
   sms: readonly SimulatedSm[],
   memory: { busyUntil: number },
   clock: Clock,
-  { copyLatencyNanos: latencyNanos, streamShare }: SimulationConstants,
+  { copyLatencyNanos, copySpreadNanos, streamShare }: SimulationConstants,
   last: number,
 ): readonly Gap[] {
   const queue = createQueue(sms.length);
+  const latencies = sms.map((_, sm) => Math.max(0, copyLatencyNanos + copySpreadNanos * (farness(sm) - 0.5)));
   const bytesPerNano = (plan.machine.readBytesPerSecond * streamShare) / 1e9;
   const gaps: Gap[] = [];
   // An SM whose consumers may have got on, and all whose events have triggered by that.
@@ -139,7 +140,7 @@ function copyAll(
       memory.busyUntil = queue.nanos;
     }
     memory.busyUntil += sm.copyBytes() / bytesPerNano;
-    sm.arrive(memory.busyUntil + latencyNanos);
+    sm.arrive(memory.busyUntil + (latencies[index] ?? 0));
     settle(index);
   }
   return gaps;

@@ -1,6 +1,7 @@
 /** @file One SM of a simulation: its producer's copies and its consumers' tasks. */
 import type { Plan } from "../plan.ts";
 import type { Clock } from "./clock.ts";
+import type { SimulationConstants } from "./constants.ts";
 import type { TaskCosts } from "./costs.ts";
 import type { Recorder } from "./recording.ts";
 
@@ -25,7 +26,7 @@ export function createSm(
   steps: number,
   clock: Clock,
   costs: TaskCosts,
-  chunkNanos: number,
+  { chunkNanos, stageNanos }: SimulationConstants,
   recorder: Recorder | null,
 ): SimulatedSm {
   const { order, ring, streams } = plan;
@@ -47,10 +48,14 @@ export function createSm(
   // Chunk n of the run: when it arrived and when its stage was free again, as far back as it matters.
   const span = Math.max(stages, maxInFlight) * 2;
   const arrived = new Float64Array(span);
-  const consumed = new Float64Array(span);
+  const released = new Float64Array(span);
   const warps = new Float64Array(consumerWarps);
+  // When shared memory has served the chunks before.
+  let served = 0;
   let issued = 0;
   let taken = 0;
+  // Of the task's first chunks, one a warp, those that are out of the ring before its products begin.
+  let held = 0;
   let pending = false;
   // When the copy before could be issued.
   let asked = 0;
@@ -74,12 +79,27 @@ export function createSm(
   };
   if (perStep > 0) nextCopy();
 
+  // A chunk from the ring to a warp's registers, which frees its stage.
+  const release = (chunk: number, able: number): number => {
+    const bytes = chunkBytes[at] ?? 0;
+    served = Math.max(arrived[chunk % span] ?? 0, able, served) + (stageNanos * bytes) / stageBytes;
+    released[chunk % span] = served;
+    recorder?.release(served, bytes);
+    return served;
+  };
+  // Before a task's inputs are there, each warp takes its first chunk; false: one is still to arrive.
+  const hold = (): boolean => {
+    const most = Math.min(consumerWarps, chunks[at] ?? 0);
+    for (; held < most && taken + held < issued; held++) release(taken + held, free);
+    return held === most;
+  };
   const start = (): boolean => {
     const slot = firstSlot + at;
     const until = clock.waited(slot, step, index);
     if (until === null) return false;
     const ready = Math.max(free, until);
-    begin = ready + (costs.prologue[slot] ?? 0);
+    const there = held === 0 ? 0 : released[(taken + held - 1) % span] ?? 0;
+    begin = Math.max(ready, there) + (costs.prologue[slot] ?? 0);
     end = begin;
     data = begin;
     stalled = 0;
@@ -107,35 +127,35 @@ export function createSm(
   };
   return {
     consume() {
-      while (step < steps && chunks.length > 0) {
-        if (taskLeft < 0 && !start()) return;
+      while (chunks.length > 0) {
+        // What comes behind the last step only shows when stages are free again.
+        if (taskLeft < 0 && !(hold() && step < steps && start())) return;
         const nanos = (chunkNanos * (chunkBytes[at] ?? 0)) / stageBytes;
         while (taskLeft > 0) {
           if (taken === issued) return;
           const warp = taken % consumerWarps;
           const there = arrived[taken % span] ?? 0;
           const able = Math.max(begin, warps[warp] ?? 0);
-          const done = (there > able ? there : able) + nanos;
+          const done = (held > 0 ? able : release(taken, able)) + nanos;
+          if (held > 0) held--;
           if (taskLeft === (chunks[at] ?? 0)) {
             if (there > data) data = there;
           } else if (warp === 0 && there > able) {
             stalled += there - able;
           }
           warps[warp] = done;
-          consumed[taken % span] = done;
           if (done > end) end = done;
           taken++;
           taskLeft--;
-          recorder?.release(done, chunkBytes[at] ?? 0);
         }
         finish();
       }
     },
     takeRequest() {
-      if (pending || perStep === 0 || issued >= taken + stages) return null;
+      if (pending || perStep === 0 || issued >= taken + held + stages) return null;
       pending = true;
       const flight = issued < maxInFlight ? 0 : arrived[(issued - maxInFlight) % span] ?? 0;
-      const stage = issued < stages ? 0 : consumed[(issued - stages) % span] ?? 0;
+      const stage = issued < stages ? 0 : released[(issued - stages) % span] ?? 0;
       recorder?.full(index, Math.max(flight, asked), stage);
       asked = Math.max(flight, stage, asked);
       return asked;
