@@ -42,7 +42,7 @@ export function graphOf(plan: Plan, constants: SimulationConstants, context: num
   const parts = { read: 0, gap: 0, start: 0, prepare: 0, finish: 0 };
   const working = [...new Set(plan.tasks.op)];
   for (const op of working) {
-    const { kind = "", inputs = [], states = [] } = plan.program.ops[op] ?? {};
+    const { kind = "", inputs = [], states = [], attrs } = plan.program.ops[op] ?? {};
     // A greedy choice of the token looks at block maxima, not at every logit.
     const isChoice = scheduleTable.get(kind)?.semantics.traits.effect === true;
     const streamed = bytes.get(op) ?? 0;
@@ -52,9 +52,12 @@ export function graphOf(plan: Plan, constants: SimulationConstants, context: num
       const columns = found.type.shape.slice(1).reduce<number>((all, dim) => all * Number(dim), 1);
       return sum + columns * dtypeBytes[found.type.dtype];
     }, 0);
+    // Attention in parts: an SM reads one part of a head's rows.
+    const splits = attrs?.["splits"];
+    const positions = Math.ceil(context / (typeof splits === "number" ? splits : 1));
     const head = states.reduce((sum, id) => {
       const state = plan.program.states.find((one) => one.value === id);
-      return sum + stateNanos + (context * 2 * 2 * (state?.headDim ?? 0)) / stateBytesPerNano;
+      return sum + stateNanos + (positions * 2 * 2 * (state?.headDim ?? 0)) / stateBytesPerNano;
     }, 0);
     const prepare = prologueNanos + activations / activationBytesPerNano + head;
     const start = streamed > 0 ? copyLatencyNanos : 0;

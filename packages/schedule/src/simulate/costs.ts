@@ -19,16 +19,19 @@ export function taskCosts(
 ): TaskCosts {
   const { values } = model.plan.program;
   const prologue = Float64Array.from({ length: model.slots }, (_, slot) => {
-    const { schedule } = model.ops[model.plan.tasks.op[model.slotTask[slot] ?? 0] ?? 0] ?? {};
+    const task = model.slotTask[slot] ?? 0;
+    const op = model.plan.tasks.op[task] ?? 0;
+    const { schedule } = model.ops[op] ?? {};
     // A greedy choice of the token reads one maximum a block of logits, though it may read them all.
     const isChoice = schedule?.semantics.traits.effect === true;
     const activations = isChoice ? 0 : model.reads(slot).reduce((sum, { value, lo, hi }) => {
       return sum + (hi - lo) * dtypeBytes[values[value]?.type.dtype ?? "f32"];
     }, 0);
     const past = model.states(slot).filter((state) => state.rows === "past");
-    // A row of keys and one of values for each position.
+    // A row of keys and one of values for each position that the task's tiles take.
+    const positions = context * shareOfContext(model, op, task);
     const rows = past.reduce((sum, { lo, hi }) => {
-      return sum + context * (hi - lo) * 2 * dtypeBytes.bf16;
+      return sum + positions * (hi - lo) * 2 * dtypeBytes.bf16;
     }, 0);
     return constants.prologueNanos
       + activations / constants.activationBytesPerNano
@@ -37,4 +40,17 @@ export function taskCosts(
       + (isChoice ? constants.stepNanos : 0);
   });
   return { prologue, epilogueNanos: constants.epilogueNanos };
+}
+
+/**
+ * Of the cached positions of the heads that a task touches, the share that it reads: regions speak of
+ * columns alone, and an op that cuts the context into `splits` says so in its attributes.
+ */
+function shareOfContext({ plan }: Model, op: number, task: number): number {
+  const { attrs, states } = plan.program.ops[op] ?? {};
+  const splits = attrs?.["splits"];
+  if (typeof splits !== "number" || splits <= 1 || states?.length !== 1) return 1;
+  const lo = plan.tasks.tileLo[task] ?? 0;
+  const hi = plan.tasks.tileHi[task] ?? 0;
+  return (hi - lo) / (splits * (Math.ceil(hi / splits) - Math.floor(lo / splits)));
 }
