@@ -89,7 +89,8 @@ test.each<[string, readonly string[], RegExp]>([
   ["half a token", runGood("--prompt-ids", "1", "--max-tokens", "0.5"), /whole number from 1/],
   ["an unknown device", runGood("--prompt-ids", "1", "--device", "tpu"), /auto, cuda, emulated, virtual/],
   ["an unknown option", ["compile", good, "--out", dir, "--traget", "sm_80"], /--traget/],
-  ["no such model", ["verify", join(dir, "nothing")], /nothing: no such file/],
+  ["no such model", ["verify", join(dir, "nothing")], /nothing: no such file.*\n.*one of llama-3.2-1b, /],
+  ["a shape without weights", ["run", "qwen3-0.6b", "--prompt-ids", "1"], /qwen3-0.6b is not a checkpoint/],
   ["an unknown target", ["compile", good, "--out", dir, "--target", "sm_50"], /"sm_50"/],
   ["too many SMs", ["verify", good, "--sms", "300"], /--sms is 300/],
   ["a step beyond the kernel's", ["compile", good, "--out", dir, "--max-tokens-per-step", "65"],
@@ -105,6 +106,8 @@ test("a model.ts that is broken, or exports something else, is named", async () 
   await expectRefused(write("other.mjs", "export default 3;"), /default export is not a Program/);
   await expectRefused(write("empty.mjs", ""), /default export is missing/);
   await expectRefused(write("broken.mjs", "export default ("), /broken.mjs: /);
+  const throws = "const a = undefined;\nexport default a.b;";
+  await expectRefused(write("throws.mjs", throws), /throws.mjs:2: .*undefined/);
   await expectRefused(write("plan.json", '{"format": "mpk-plan"}'), /plan.json: /);
   await expectRefused(write("config.json", "{"), /config.json: /);
 });

@@ -135,6 +135,12 @@ test("inspect --diff shows what two plans do differently", async () => {
   expect((await mpk(["inspect", a ?? "", "--diff", a ?? ""])).out).toBe("the plans are equal\n");
 });
 
+test("a public shape is compiled by its name", async () => {
+  const ran = await mpk(["verify", "qwen3-0.6b", "--sms", "8", "--max-context", "64"]);
+  expect(ran).toMatchObject({ code: 0, err: "" });
+  expect(ran.out).toMatch(/on 8 SMs.* context up to 64\n(law \d {2}holds .*\n){7}all laws hold/);
+});
+
 test("doctor tells what is missing and what will be used", async () => {
   const ran = await mpk(["doctor"]);
   expect(ran).toMatchObject({ code: 0, err: "" });

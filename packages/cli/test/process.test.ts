@@ -1,6 +1,6 @@
 /** @file The real process: exit codes, streams and Ctrl-C. Few spawns: each costs a second. */
 import { spawn } from "node:child_process";
-import { mkdtempSync, rmSync } from "node:fs";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, expect, test } from "vitest";
@@ -43,5 +43,13 @@ test("Ctrl-C mid-generation stops cleanly with 130", async () => {
 test("a checkpoint that is not there: exit code 2, one error, no stack trace", async () => {
   const ran = await mpk(["run", join(dir, "nothing"), "--prompt", "a"], () => undefined);
   expect(ran).toMatchObject({ code: 2, out: "" });
-  expect(ran.err).toMatch(/^error: .*nothing: no such file or directory\n {2}fix: .*\n$/);
+  expect(ran.err).toMatch(/^error: .*nothing: no such file or directory.*\n {2}fix: .*\n$/);
+});
+
+test("a model.ts where modules are CommonJS: exit code 2, and how to make it a module", async () => {
+  writeFileSync(join(dir, "package.json"), JSON.stringify({ type: "commonjs" }));
+  writeFileSync(join(dir, "model.ts"), 'import { defineModel } from "@mpk/dsl";\n');
+  const ran = await mpk(["verify", join(dir, "model.ts")], () => undefined);
+  expect(ran).toMatchObject({ code: 2, out: "" });
+  expect(ran.err).toMatch(/model.ts: .* outside a module\n {2}fix: call it model.mts, or set "type": "module"/);
 });

@@ -1,13 +1,18 @@
-/** @file Finds the model in what a user names: a Program, config.json, checkpoint or .ts file. */
+/** @file Finds the model in what a user names: a Program, shape, config.json, checkpoint or .ts file. */
 import { closeSync, existsSync, readSync, statSync } from "node:fs";
 import { basename, join, resolve } from "node:path";
 import { pathToFileURL } from "node:url";
 import { verifyProgram, type Program } from "@mpk/ir";
-import { buildModel, ConfigError, readConfig, shown, type ModelLimits } from "@mpk/models";
+import {
+  buildModel, ConfigError, knownShapes, readConfig, shown, type ModelLimits,
+} from "@mpk/models";
 import { semanticsTable } from "@mpk/ops";
 import { inputError, jsonLimits, messageOf, openRegular, readJsonFile } from "@mpk/runtime";
 
-/** A Program, or a path to a checkpoint folder, a config.json or a module that exports one. */
+/**
+ * A Program, or a path to a checkpoint folder, a config.json or a module that exports one; or a
+ * public shape by its name (`knownShapes()`), where there is no such file.
+ */
 export type ModelSource = Program | string;
 
 export interface LoadedModel {
@@ -33,12 +38,7 @@ export async function loadModel(source: ModelSource, limits: ModelLimits): Promi
   if (typeof source !== "string") {
     return { program: source, checkpoint: null, eosIds: [], origin: source.name, warnings: [] };
   }
-  if (!existsSync(source)) {
-    throw inputError(
-      `${source}: no such file or directory`,
-      "name a checkpoint folder, a config.json or a model.ts",
-    );
-  }
+  if (!existsSync(source)) return fromShape(source, limits);
   if (statSync(source).isDirectory()) return fromCheckpoint(source, limits);
   if (modulePattern.test(source)) return fromModule(source, limits);
   if (isPlanFile(source)) {
@@ -49,6 +49,20 @@ export async function loadModel(source: ModelSource, limits: ModelLimits): Promi
     );
   }
   return fromConfig(source, limits);
+}
+
+function fromShape(name: string, limits: ModelLimits): LoadedModel {
+  const shapes = knownShapes();
+  const shape = Object.hasOwn(shapes, name) ? shapes[name] : undefined;
+  if (shape === undefined) {
+    throw inputError(
+      `${name}: no such file or directory, and no shape known by this name`,
+      `name a checkpoint folder, a config.json, a model.ts, or one of ${Object.keys(shapes).join(", ")}`,
+    );
+  }
+  const config = readConfig(shape.config);
+  const program = buildModel(config, limits);
+  return { program, checkpoint: null, eosIds: config.eosTokenIds, origin: name, warnings: [] };
 }
 
 function fromCheckpoint(folder: string, limits: ModelLimits): LoadedModel {
@@ -156,13 +170,31 @@ async function importModule(path: string): Promise<Record<string, unknown>> {
   try {
     return (await import(pathToFileURL(resolve(path)).href)) as Record<string, unknown>;
   } catch (error) {
-    const untyped = error instanceof Error && "code" in error &&
-      error.code === "ERR_UNKNOWN_FILE_EXTENSION";
-    const fix = untyped
-      ? "use Node 22.18 or newer, which runs TypeScript, or compile the model to JavaScript"
-      : `correct ${basename(path)}`;
-    throw inputError(`${path}: ${messageOf(error)}`, fix, error);
+    throw inputError(`${placeIn(path, error)}: ${messageOf(error)}`, fixOf(path, error), error);
   }
+}
+
+/** What to do about a module that cannot be read or run. */
+function fixOf(path: string, error: unknown): string {
+  if (!(error instanceof Error)) return `correct ${basename(path)}`;
+  if ("code" in error && error.code === "ERR_UNKNOWN_FILE_EXTENSION") {
+    return "use Node 22.18 or newer, which runs TypeScript, or compile the model to JavaScript";
+  }
+  if (error instanceof SyntaxError && /outside a module|token 'export'/.test(error.message)) {
+    const name = basename(path).replace(/\.c?([jt])s$/, ".m$1s");
+    return `call it ${name}, or set "type": "module" in the package.json beside it`;
+  }
+  return `correct ${basename(path)}`;
+}
+
+/** The path, with the innermost line of it that an error's stack knows, where there is one. */
+function placeIn(path: string, error: unknown): string {
+  const stack = error instanceof Error ? error.stack ?? "" : "";
+  const url = pathToFileURL(resolve(path)).href;
+  const names = [`${url}:`, `${resolve(path)}:`];
+  const line = stack.split("\n").find((one) => names.some((name) => one.includes(name)));
+  const place = /:(\d+):\d+\)?$/.exec(line ?? "");
+  return place === null ? path : `${path}:${place[1]}`;
 }
 
 function isProgram(value: unknown): value is Program {

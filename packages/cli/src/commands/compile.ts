@@ -17,6 +17,7 @@ interface Options extends ShapeOptions {
 const examples = `
 Examples:
   $ mpk compile path/to/checkpoint --out build
+  $ mpk compile qwen3-8b --out build                 no weights are needed
   $ mpk compile config.json --target sm_80 --sms 108 --out build
   $ mpk compile model.ts --out build --save-plan plan.json
   $ mpk compile config.json --out build --build      also build it: registers, spills`;
@@ -25,7 +26,7 @@ export function compileCommand(program: Command, io: Io): void {
   const command = program
     .command("compile")
     .description("compile a model to kernel.cu, manifest.json, a C header and a launcher")
-    .argument("<model>", "checkpoint folder, config.json or model.ts (no weights are needed)")
+    .argument("<model>", "checkpoint folder, config.json, model.ts or a shape by name")
     .requiredOption("--out <folder>", "where to write the files")
     .option("--save-plan <file>", "also save the plan, for `mpk verify` and `mpk inspect`")
     .option("--build", "also build the kernel with nvcc: registers and spills")

@@ -25,7 +25,7 @@ export function inspectCommand(program: Command, io: Io): void {
   const command = program
     .command("inspect")
     .description("show the Program and its plan: ops, tasks per SM, edges")
-    .argument("<model>", "checkpoint folder, config.json, model.ts, or a saved plan")
+    .argument("<model>", "checkpoint folder, config.json, model.ts, saved plan, or a shape by name")
     .option("--html <file>", "write one self-contained page instead of text")
     .option("--tasks", "also list every task, SM by SM")
     .option("--diff <other>", "print what differs from another model or saved plan instead")

@@ -135,7 +135,7 @@ export function soakText(state: SoakState): string {
   const seconds = state.millis / 1000;
   return (
     `${state.model} on ${state.device}: ${count(state.tokens)} tokens of ${count(state.generations)} ` +
-    `generations in ${state.parts} parts and ${seconds.toFixed(0)} s\n` +
+    `generations in ${state.parts} ${state.parts === 1 ? "part" : "parts"} and ${seconds.toFixed(0)} s\n` +
     columns([
       ["ended", ended],
       ["logits checked", `${count(state.checked)}, at most ${state.worstError.toExponential(1)} from ` +

@@ -38,7 +38,7 @@ export function verifyCommand(program: Command, io: Io, setExit: (code: number) 
   const command = program
     .command("verify")
     .description("prove that a plan is free of races and deadlocks, law by law")
-    .argument("<model>", "checkpoint folder, config.json, model.ts, or a saved plan")
+    .argument("<model>", "checkpoint folder, config.json, model.ts, saved plan, or a shape by name")
     .option("--save-counterexample <file>", "write the shortest run against a law, if one is violated")
     .option("--replay <file>", "run a saved counterexample on the plan, step by step, instead")
     .option("--json", "print one JSON object")
