@@ -5,18 +5,36 @@ import { describe, expect, it } from "vitest";
 import { blocksOf, runPage } from "./blocks.ts";
 
 const root = join(import.meta.dirname, "..");
+const fences = /^```[\s\S]*?^```$/gm;
+
+/** What GitHub makes of a page's headings, to link to. */
+function anchorsOf(page: string): ReadonlySet<string> {
+  const headings = page.replaceAll(fences, "").matchAll(/^#+ (.*)$/gm);
+  return new Set([...headings].map(([, text = ""]) =>
+    text.toLowerCase().replaceAll(/[^\p{L}\p{N}_ -]/gu, "").replaceAll(" ", "-")));
+}
 
 describe("links", () => {
   const pages = globSync(["*.md", "{docs,packages,examples}/**/*.md"], {
     cwd: root,
-    exclude: (path) => /node_modules|dist|changeset/.test(path),
+    exclude: (path) => /node_modules|dist|changeset|docs.api/.test(path),
   });
 
   it.each(pages)("of %s lead to files", (page) => {
-    const text = readFileSync(join(root, page), "utf8").replaceAll(/^```[\s\S]*?^```$/gm, "");
+    const text = readFileSync(join(root, page), "utf8").replaceAll(fences, "");
     const targets = [...text.matchAll(/\]\(([^)#:\s]+)[^):]*\)/g)].map((match) => match[1] ?? "");
     const missing = targets.filter((target) => !existsSync(join(root, dirname(page), target)));
     expect(missing).toEqual([]);
+  });
+
+  it.each(pages)("of %s lead to sections", (page) => {
+    const text = readFileSync(join(root, page), "utf8").replaceAll(fences, "");
+    const targets = [...text.matchAll(/\]\(([^)#:\s]*)#([^)\s]+)\)/g)];
+    const missing = targets.filter(([, file = "", anchor = ""]) => {
+      const target = file === "" ? page : join(dirname(page), file);
+      return !anchorsOf(readFileSync(join(root, target), "utf8")).has(anchor);
+    });
+    expect(missing.map(([link]) => link)).toEqual([]);
   });
 });
 
