@@ -1,5 +1,6 @@
 /** @file What the exit codes mean. */
 
+/** The process's exit code by outcome; `mpk --help` lists them. */
 export const exitCodes = {
   ok: 0,
   failed: 1,

@@ -2,11 +2,13 @@
 import { inputError, messageOf, writeAtomic } from "@mpk/runtime";
 import { exitCodes } from "./codes.ts";
 
+/** A stream of text, and whether a person watches it. */
 export interface Output {
   write(text: string): void;
   readonly isTTY: boolean;
 }
 
+/** What a command sees of its process. */
 export interface Io {
   readonly stdout: Output;
   readonly stderr: Output;

@@ -31,7 +31,7 @@ export function machineOf(target: string, sms?: number): Machine {
   return virtual(checkSms(sms), { ...machine, name: `${machine.name}-${sms}`, sharedBytes });
 }
 
-/** @throws MpkError (input) for SMs outside 1..256. */
+/** A number of SMs as given. @throws MpkError (input) for SMs outside 1..256. */
 export function checkSms(sms: number): number {
   if (Number.isInteger(sms) && sms >= 1 && sms <= 256) return sms;
   throw inputError(`--sms is ${sms}`, "give a whole number from 1 to 256");

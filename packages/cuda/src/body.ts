@@ -25,6 +25,7 @@ export interface BodyOperand {
   readonly flag: number | null;
 }
 
+/** What a body's `view` may know of its place in the plan. */
 export interface BodyEnv {
   readonly inputs: readonly BodyOperand[];
   readonly outputs: readonly BodyOperand[];
@@ -59,6 +60,7 @@ export type BodyView = { readonly [name: string]: Shown | readonly unknown[] | B
 type Shown = string | number | boolean;
 type BodyFacts = { readonly [name: string]: Shown };
 
+/** The CUDA body of one op: the fourth facet. TypeScript decides, the template prints. */
 export interface OpBody<A = unknown> {
   /**
    * A nunjucks template that defines `struct {{ name }}`, the constants of one op instance. Bodies
@@ -71,4 +73,5 @@ export interface OpBody<A = unknown> {
   view(op: OpInstance<A>, env: BodyEnv): BodyView;
 }
 
+/** Bodies by op name; a table does not know its ops' attributes, hence `never`. */
 export type BodyTable = ReadonlyMap<string, OpBody<never>>;

@@ -23,6 +23,7 @@ import { profileConstants, profileLayout } from "./profile.ts";
 import { findTarget, type Target, type Warps, warpsOf } from "./targets.ts";
 import { render } from "./templates.ts";
 
+/** Of `emit`. */
 export interface EmitOptions {
   /** For example `sm_90a`; see `targets`. */
   readonly target: string;
@@ -30,6 +31,7 @@ export interface EmitOptions {
   readonly profile?: boolean;
 }
 
+/** The kernel's source, and all that a host must know of it. */
 export interface Emitted {
   readonly source: string;
   readonly manifest: Manifest;

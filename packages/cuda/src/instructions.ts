@@ -15,6 +15,7 @@ export const Word = {
 /** Shared-memory room for one instruction. */
 export const maxInstructionWords = 96;
 
+/** One instruction of an SM's list, as the words that the kernel reads. */
 export type Instruction = Uint32Array;
 
 /** `repeats` times these words, each growing by its delta from one repeat to the next. */

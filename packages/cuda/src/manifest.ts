@@ -220,6 +220,7 @@ export interface FlagMemory {
   }[];
 }
 
+/** JSON beside the emitted source: all that a host needs to pack weights, launch, read tokens. */
 export interface Manifest {
   readonly format: "mpk-manifest";
   readonly version: 1;

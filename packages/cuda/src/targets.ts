@@ -1,5 +1,6 @@
 /** @file GPU targets that the emitted source compiles for. */
 
+/** A kind of GPU that kernels are emitted for. */
 export interface Target {
   readonly name: string;
   /** Shared memory one block may use, bytes (CUDA programming guide, compute capabilities). */
@@ -12,6 +13,7 @@ export interface Target {
 
 const kib = 1024;
 
+/** Every target, the oldest first. */
 export const targets: readonly Target[] = [
   { name: "sm_80", sharedBytes: 163 * kib, bulkCopies: false },
   { name: "sm_86", sharedBytes: 99 * kib, bulkCopies: false },

@@ -7,7 +7,11 @@ import { render } from "./templates.ts";
 /** 96 KiB in flight a block: 64 read at 99.8 % of an H200's best, and sm_8x's shared memory fits. */
 const probe = { stages: 12, stageBytes: 8192 } as const;
 
-/** @throws RangeError for an unknown target. */
+/**
+ * Kernels beside the model's, for measuring: random bf16 weights, and the read probe, which finds
+ * the bandwidth of bulk copies into a ring that nothing depends on.
+ * @throws RangeError for an unknown target.
+ */
 export function emitTools(targetName: string): Tools {
   const target = findTarget(targetName);
   const stages = Math.min(probe.stages, Math.floor((target.sharedBytes - 1024) / probe.stageBytes));

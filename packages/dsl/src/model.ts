@@ -9,6 +9,7 @@ import type {
   KvCache, LayerScope, Model, Positions, Scope, Tensor, TokenIds, Weight,
 } from "./tensor.ts";
 
+/** What `defineModel` must know before the model function runs. */
 export interface ModelOptions {
   readonly name: string;
   /** The Program holds for steps of 1 to `maxTokens` tokens and contexts up to `maxContext`. */

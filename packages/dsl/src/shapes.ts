@@ -3,6 +3,7 @@ import type { Dim, DType } from "@mpk/ir";
 
 export type { Dim, DType };
 
+/** Row-major dims: numbers, known or not, and "T", the tokens of a step, as the first. */
 export type Shape = readonly Dim[];
 
 /**

@@ -9,6 +9,7 @@ import type {
 /** Elementwise functions known by name; `gelu` with the error function, `geluTanh` without. */
 export type Activation = "silu" | "gelu" | "geluTanh" | "relu" | "sigmoid" | "tanh";
 
+/** Of `rope`: `headDim` columns rotate together, by angles of base `theta`. */
 export interface RopeOptions {
   readonly headDim: number;
   /** Base of the frequencies. */
@@ -16,6 +17,7 @@ export interface RopeOptions {
   readonly scaling?: RopeScaling;
 }
 
+/** Of `rmsNorm` and `layerNorm`. */
 export interface NormOptions {
   /** Added to the mean square (or variance). */
   readonly eps: number;
@@ -23,6 +25,7 @@ export interface NormOptions {
   readonly width?: number;
 }
 
+/** Of `attention`; `positions` are the step's, `model.positions()`. */
 export interface AttentionOptions {
   readonly positions: Positions;
   /** Multiplies the dot products; 1 / sqrt(headDim) where absent. */
@@ -31,6 +34,7 @@ export interface AttentionOptions {
   readonly window?: number | null;
 }
 
+/** Shape of a KV cache: a row has `kvHeads * headDim` columns, of keys and again of values. */
 export interface KvSize {
   readonly kvHeads: number;
   readonly headDim: number;
@@ -41,7 +45,9 @@ export interface KvCache extends KvSize {
   readonly name: string;
 }
 
+/** `model.ids()`: i32 [T]. */
 export type TokenIds = Tensor<readonly ["T"], "i32">;
+/** `model.positions()`: i32 [T], consecutive. */
 export type Positions = Tensor<readonly ["T"], "i32">;
 
 /** The operand of an elementwise op: the same shape, a row [N], or one number [1]. */

@@ -21,6 +21,7 @@ export interface OpSpec {
   readonly names?: readonly string[];
 }
 
+/** What `defineProgram` must know: the name, the declared maxima, and the ops there are. */
 export interface ProgramOptions {
   readonly name: string;
   readonly limits: Program["limits"];

@@ -14,6 +14,7 @@ import type { WeightSource } from "./weights.ts";
 /** The token of highest logit, lowest id among equals. */
 export const greedy: Sampling = Object.freeze({ temperature: 0, topK: 0, topP: 1, seed: 0n });
 
+/** How `createInterpreter` computes. */
 export interface InterpreterOptions {
   /** Where the checkpoint's tensors come from. */
   readonly weights: WeightSource;
@@ -23,6 +24,7 @@ export interface InterpreterOptions {
   readonly keepValues?: boolean;
 }
 
+/** What goes into one step. */
 export interface StepRequest {
   /** Token ids, 1 to `maxTokens` of them. */
   readonly ids: ArrayLike<number>;
@@ -32,12 +34,14 @@ export interface StepRequest {
   readonly sampling?: Sampling;
 }
 
+/** What comes out of one step: the Program's outputs by name. */
 export interface StepResult {
   readonly outputs: { readonly [name: string]: Tensor };
   /** Every value by id if `keepValues`, else empty. */
   readonly values: ReadonlyMap<ValueId, Tensor>;
 }
 
+/** A Program and one sequence's state: each step goes on from the one before. */
 export interface Interpreter {
   /**
    * Runs one step. A position that was computed before may be computed again: what follows it is

@@ -55,6 +55,7 @@ export interface Sampling {
   readonly seed: bigint;
 }
 
+/** What `evaluate` sees besides its inputs: the step, and states by their value id. */
 export interface EvalContext {
   readonly precision: Precision;
   /** Token count of this step. */
@@ -64,6 +65,7 @@ export interface EvalContext {
   state(id: ValueId): KvState;
 }
 
+/** The meaning of one op, with attributes of type `A`: shape rule, reference result, traits. */
 export interface OpSemantics<A = unknown> {
   readonly name: string;
   /** One sentence for docs. */

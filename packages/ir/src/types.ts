@@ -9,6 +9,7 @@ export type DType = "f32" | "bf16" | "i32";
 /** Bytes of one element. */
 export const dtypeBytes = { f32: 4, bf16: 2, i32: 4 } as const satisfies Record<DType, number>;
 
+/** The type of a value: its number format and dims. */
 export interface TensorType {
   readonly dtype: DType;
   /** Row-major. `T`, where present, is always the first dim. */
@@ -39,6 +40,7 @@ export type ValueOrigin =
  */
 export type StepInput = "ids" | "positions";
 
+/** One SSA value: made once, by an op, an input, a weight or a state. */
 export interface Value {
   readonly id: ValueId;
   readonly name: string;
@@ -87,6 +89,7 @@ export type Json =
   | readonly Json[]
   | { readonly [key: string]: Json };
 
+/** One op of a Program: what it is in the op table, and the values that it takes and makes. */
 export interface Op {
   /** Name in the op table. */
   readonly kind: string;
@@ -101,6 +104,7 @@ export interface Op {
   readonly site: CallSite | null;
 }
 
+/** A model's step as frozen data: ops in an order in which they can run, and their values. */
 export interface Program {
   readonly name: string;
   /** Declared maxima: everything proven holds for 1 <= T <= maxTokens, context <= maxContext. */
@@ -128,9 +132,11 @@ export type Expr =
   /** An explicit rounding: what the interpreter does for a cast op, inside an expression. */
   | { readonly op: "round"; readonly to: DType; readonly x: Expr };
 
+/** Functions of one float32. */
 export type UnaryOp =
   | "neg" | "abs" | "exp" | "log" | "sqrt" | "rsqrt" | "tanh" | "sigmoid" | "erf"
   | "sin" | "cos" | "floor" | "ceil";
+/** Functions of two float32. */
 export type BinaryOp = "add" | "sub" | "mul" | "div" | "min" | "max" | "pow";
 /** 1 or 0. NaN compares as in IEEE 754. */
 export type CompareOp = "lt" | "le" | "gt" | "ge" | "eq" | "ne";

@@ -31,6 +31,7 @@ export interface FamilyTraits {
   readonly qkNorm: boolean;
 }
 
+/** One architecture: how its config.json is read, and which parts its layers have. */
 export interface Family {
   readonly name: string;
   /** As in config.json's `architectures`. */

@@ -5,6 +5,7 @@ import type { ModelConfig } from "./config.ts";
 import { decoder } from "./decoder.ts";
 import { ConfigError } from "./errors.ts";
 
+/** The maxima that the Program declares, in tokens. */
 export interface ModelLimits {
   /** Most tokens in one step; 8 where absent. */
   readonly maxTokens?: number;

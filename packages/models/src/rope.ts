@@ -3,6 +3,7 @@ import type { RopeScaling } from "@mpk/dsl";
 import { ConfigError, shown } from "./errors.ts";
 import type { RawConfig, RawRope } from "./schema.ts";
 
+/** What a config.json says of RoPE: the base, and how frequencies are scaled. */
 export interface RopeConfig {
   readonly theta: number;
   readonly scaling: RopeScaling;

@@ -2,6 +2,7 @@
 import { readFileSync } from "node:fs";
 import type { ModelConfig } from "./config.ts";
 
+/** A public model's shape, for random weights: nothing of the model itself. */
 export interface KnownShape {
   /** As people write it. */
   readonly title: string;
@@ -15,6 +16,7 @@ export function knownShapes(): Readonly<Record<string, KnownShape>> {
   return JSON.parse(text) as Readonly<Record<string, KnownShape>>;
 }
 
+/** Bytes that decoding one token must read. */
 export interface TokenBytes {
   /** Every linear's weights once, the vocabulary's too; embedding rows and gains not counted. */
   readonly weights: number;

@@ -18,6 +18,7 @@ export const weightDTypes = ["BF16", "F16", "F32"] as const satisfies readonly S
 
 export type WeightDType = (typeof weightDTypes)[number];
 
+/** Whether a stored tensor of this format can be a weight. */
 export function isWeightDType(dtype: StoredDType): dtype is WeightDType {
   return (weightDTypes as readonly string[]).includes(dtype);
 }

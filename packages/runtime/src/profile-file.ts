@@ -67,7 +67,10 @@ export interface ProfileFile extends Profile {
 
 const fix = "give the FILE.profile.json that `mpk profile --out` or `mpk simulate --out` wrote";
 
-/** @throws MpkError (input) naming the file: not JSON, cut off, another format, a wrong field. */
+/**
+ * The profile in a file, as untrusted input.
+ * @throws MpkError (input) naming the file: not JSON, cut off, another format, a wrong field.
+ */
 export function readProfileFile(path: string): ProfileFile {
   return parseProfileFile(readBounded(path, mostBytes), path);
 }

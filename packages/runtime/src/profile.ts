@@ -81,6 +81,7 @@ export interface ProfileRoom {
 /** Twice an instruction, on average, may the ring fill up before the log is cut. */
 const fullsPerInstruction = 2;
 
+/** Device memory, in bytes, that a profile of the `steps` wanted takes on `sms` SMs. */
 export function profileRoom(
   layout: ProfileLayout,
   sms: number,

@@ -37,6 +37,7 @@ export interface StateRegion {
   readonly hi: number;
 }
 
+/** What a task reads and writes; dependencies follow from where regions overlap. */
 export interface TaskRegions {
   readonly reads: readonly Region[];
   readonly writes: readonly Region[];
@@ -60,6 +61,7 @@ export interface OpFlags<A = unknown> {
   stores(op: OpInstance<A>, budget: PackingBudget): boolean;
 }
 
+/** How an op is cut into tiles and what tiles touch: the second facet of an op. */
 export interface OpTiling<A = unknown> {
   /** Number of tiles; a task is a contiguous tile range [lo, hi) on one SM. 0 for a view. */
   tiles(op: OpInstance<A>): number;
@@ -152,6 +154,7 @@ export interface TaskRoom {
   readonly chunksBetweenBarriers: number | null;
 }
 
+/** Which weights an op streams, and in which layout: the third facet of an op. */
 export interface OpPacking<A = unknown> {
   /** Inputs read as resident weights (norm gains, biases, embedding rows): never streamed. */
   resident(op: OpInstance<A>): readonly number[];
@@ -198,6 +201,7 @@ export type TaskBody<A = unknown> = (
   ctx: TaskContext,
 ) => Generator<void, void, void>;
 
+/** All that the planner, the verifier and the virtual GPU know of an op. */
 export interface OpSchedule<A = unknown> {
   readonly semantics: OpSemantics<A>;
   readonly tiling: OpTiling<A>;
@@ -206,5 +210,6 @@ export interface OpSchedule<A = unknown> {
   readonly task: TaskBody<A>;
 }
 
+/** Ops by name; a table does not know its ops' attributes, hence `never`. */
 export type ScheduleTable = ReadonlyMap<string, OpSchedule<never>>;
 

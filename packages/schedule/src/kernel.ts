@@ -3,6 +3,7 @@
  * The verifier proves plans against them; a test in @mpk/cuda holds the device code to them.
  */
 
+/** What the kernel adds below a Plan, as numbers that its source and law 7 share. */
 export const kernelProtocol = Object.freeze({
   /** Chunk numbers, counters and step numbers are unsigned words of this many bits. */
   wordBits: 32,

@@ -103,6 +103,7 @@ export type Placement =
   /** Lives in the step descriptor. */
   | { readonly kind: "step" };
 
+/** Which SM does what, in which order, waiting for what: all that the emitter needs. */
 export interface Plan {
   readonly format: "mpk-plan";
   readonly version: 1;

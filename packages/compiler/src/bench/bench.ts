@@ -19,7 +19,10 @@ export interface BenchOptions {
   readonly onStage?: (what: string) => void;
 }
 
-/** @throws MpkError (environment) where there is no GPU: absolute times only come from one. */
+/**
+ * Returns where a GPU can be used.
+ * @throws MpkError (environment) elsewhere: absolute times only come from one.
+ */
 export async function requireGpu(env: Environment): Promise<void> {
   const { uses, verdict } = await diagnose(env);
   if (uses === "cuda") return;

@@ -17,7 +17,11 @@ export interface MeasuredModel {
   source(limits: ModelLimits): ModelSource;
 }
 
-/** @throws MpkError (input) naming the file, with the shapes that are known by name. */
+/**
+ * What `mpk bench` times: a public shape by name or a config.json, both with random weights, or a
+ * checkpoint.
+ * @throws MpkError (input) naming the file, with the shapes that are known by name.
+ */
 export function measuredModel(name: string): MeasuredModel {
   const shapes = knownShapes();
   const known = Object.hasOwn(shapes, name) ? shapes[name] : undefined;

@@ -7,8 +7,10 @@ export interface NotMeasured {
   readonly notMeasured: string;
 }
 
+/** In place of a measurement that could not be made; `why` is a sentence for the reader. */
 export const notMeasured = (why: string): NotMeasured => ({ notMeasured: why });
 
+/** Tells a measurement from the reason for its absence. */
 export function isMeasured<T extends object>(value: T | NotMeasured): value is T {
   return !("notMeasured" in value);
 }

@@ -20,7 +20,7 @@ export function quantile(sorted: readonly number[], share: number): number {
   return found;
 }
 
-/** @throws RangeError for no numbers. */
+/** Quantiles of times, in the unit in which they come. @throws RangeError for no numbers. */
 export function spreadOfTimes(times: readonly number[]): Spread {
   const sorted = times.toSorted((a, b) => a - b);
   return {

@@ -42,6 +42,7 @@ export interface SoakState {
   readonly failures: readonly string[];
 }
 
+/** A soak that has generated nothing yet. */
 export const newState = (
   what: Pick<SoakState, "model" | "device" | "seed" | "maxContext" | "vocab">,
 ): SoakState => ({
@@ -110,6 +111,6 @@ export function parseSoakState(bytes: Uint8Array, who: string): SoakState {
   return parsed as unknown as SoakState;
 }
 
-/** @throws MpkError (input) naming file and field. */
+/** What a soak kept, as untrusted input. @throws MpkError (input) naming file and field. */
 export const readSoakState = (path: string): SoakState =>
   parseSoakState(readBounded(path, mostBytes), path);

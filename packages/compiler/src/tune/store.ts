@@ -30,6 +30,7 @@ function keyOf(program: Program, machine: Machine): string {
   return createHash("sha256").update(JSON.stringify([machine, text])).digest("hex");
 }
 
+/** The file, in the cache folder of `env`, that keeps what `mpk tune` found for a Program. */
 export function tunedPath(program: Program, machine: Machine, env: Environment): string {
   return join(cacheFolder(env), "tuned", `${keyOf(program, machine)}.json`);
 }

@@ -24,7 +24,10 @@ export interface ViewOptions {
   readonly step?: number;
 }
 
-/** @throws MpkError (input) for a file that is no profile, or one of another plan. */
+/**
+ * What the page of `mpk view` shows: a model's predicted step, and the profiles given beside it.
+ * @throws MpkError (input) for a file that is no profile, or one of another plan.
+ */
 export async function viewModel(model: string, options: ViewOptions): Promise<ViewData> {
   const files = (options.profiles ?? []).map((path) => [path, readProfileFile(path)] as const);
   const first = files[0]?.[1];

@@ -2,7 +2,10 @@
 import { inputError, type Profile } from "@mpk/runtime";
 import type { Plan } from "@mpk/schedule";
 
-/** @throws MpkError (input) naming the first place where the profile is another plan's. */
+/**
+ * Returns where a profile is of this plan; `who` is its file, for the message.
+ * @throws MpkError (input) naming the first place where the profile is another plan's.
+ */
 export function requireSamePlan(plan: Plan, profile: Profile, who: string): void {
   const fix = "give the model that was profiled, with the options it was profiled with";
   const refuse = (what: string): never => {

@@ -41,6 +41,7 @@ export const rankPasses: readonly Pass[] = Object.freeze(
   defaultPasses.filter((pass) => pass !== dropAllReduce),
 );
 
+/** Of `runPasses`. */
 export interface RunPassesOptions {
   /** Verifies the Program before the first and after each pass. On by default. */
   readonly verify?: boolean;

@@ -4,6 +4,7 @@ import { exprToJson } from "../expr.ts";
 import type { SemanticsTable } from "../semantics.ts";
 import type { Expr, Op, Program, ValueId } from "../types.ts";
 
+/** The programs of all ranks as one, with the rank of each op. */
 export interface RankedProgram {
   readonly program: Program;
   readonly ranks: number;

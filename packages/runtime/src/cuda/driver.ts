@@ -58,6 +58,7 @@ export type DriverCall = keyof typeof calls;
 /** The oldest driver that has all of the above and loads cubins of CUDA 12. */
 export const oldestDriver = 12_000;
 
+/** A driver's version number as people write it: 13000 is "13.0". */
 export const showVersion = (version: number): string =>
   `${Math.floor(version / 1000)}.${Math.floor((version % 1000) / 10)}`;
 

@@ -46,6 +46,7 @@ export type Claim =
   /** Not a matter of order: the law itself is asked again. */
   | { readonly kind: "law" };
 
+/** One move of a counterexample's run: which SM did what. */
 export interface ScheduledMove {
   readonly sm: number;
   readonly step: number;
@@ -53,6 +54,7 @@ export interface ScheduledMove {
   readonly action: Action;
 }
 
+/** The shortest run found against a law, as JSON that can be saved and replayed. */
 export interface Counterexample {
   readonly format: "mpk-counterexample";
   readonly version: 1;

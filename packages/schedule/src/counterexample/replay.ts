@@ -16,6 +16,7 @@ import { Stepper } from "./stepper.ts";
 import type { Action, Move } from "./stepper.ts";
 import { stepsBeyond, taskText } from "./witness.ts";
 
+/** What a replayed counterexample did on a plan. */
 export interface Replay {
   /** What happened, line by line. */
   readonly lines: readonly string[];

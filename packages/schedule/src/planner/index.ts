@@ -20,6 +20,7 @@ import type { RankMap } from "./ranks.ts";
 import { planStreams } from "./streams.ts";
 import { resolveViews } from "./views.ts";
 
+/** The planner's choices, each with a default; `mpk tune` tries others. */
 export interface PlanOptions extends RingOptions {
   /** Layers after which the assignment to SMs repeats; default 1. See `Assignment`. */
   readonly period?: number;

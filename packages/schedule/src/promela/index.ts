@@ -5,6 +5,7 @@ import type { Plan } from "../plan.ts";
 import { renderPlan } from "./render.ts";
 import { planTables } from "./tables.ts";
 
+/** Of `exportPromela`. */
 export interface PromelaOptions {
   /**
    * Steps of the launch that is searched; default 2, and 3 for a plan with flags, whose copies are

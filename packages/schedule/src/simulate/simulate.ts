@@ -18,6 +18,7 @@ import type { Model } from "../verify/model.ts";
 import { createSm } from "./sm.ts";
 import type { SimulatedSm } from "./sm.ts";
 
+/** Of `simulate`. */
 export interface SimulationOptions {
   /** Steps back to back, of which the last but one is reported; default 3. */
   readonly steps?: number;
@@ -29,6 +30,7 @@ export interface SimulationOptions {
 
 /** What the consumers of an SM that could not copy were doing. */
 export const idleCauses = ["handOff", "prologue", "products"] as const;
+/** Why an SM read nothing. */
 export type IdleCause = (typeof idleCauses)[number];
 
 /** One step of one token in the steady state, nanoseconds. */

@@ -25,6 +25,7 @@ export interface Access {
   readonly hi: number;
 }
 
+/** How a task uses a KV state, in columns of [kvHeads * headDim]. */
 export interface StateAccess {
   /** Value id. */
   readonly state: number;

@@ -7,6 +7,7 @@ import type { Evidence } from "./evidence.ts";
 export const lawNames = [
   "coverage", "races", "deadlock", "counts", "streams", "memory", "device",
 ] as const;
+/** A law by its name. */
 export type LawName = (typeof lawNames)[number];
 
 export interface Violation {

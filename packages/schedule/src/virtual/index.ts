@@ -19,6 +19,7 @@ import type { PackedWeights } from "./packed.ts";
 import { seededRandom } from "./random.ts";
 import type { Random } from "./random.ts";
 
+/** How the virtual GPU computes and interleaves. */
 export interface VirtualGpuOptions {
   readonly weights: WeightSource;
   /** "bf16" rounds where the program says so, "f32" nowhere. */
@@ -29,6 +30,7 @@ export interface VirtualGpuOptions {
   readonly interleave?: "random" | "none";
 }
 
+/** A generation of one sequence; greedy unless `sampling` is given. */
 export interface RunRequest {
   /** Token ids, at least one. */
   readonly prompt: ArrayLike<number>;
@@ -41,6 +43,7 @@ export interface RunRequest {
   readonly eos?: readonly number[];
 }
 
+/** One step of a generation. */
 export interface RunStep {
   readonly step: number;
   /** Tokens that went into the step. */
@@ -51,6 +54,7 @@ export interface RunStep {
   readonly outputs: { readonly [name: string]: Tensor };
 }
 
+/** A plan that runs, with one sequence's state. */
 export interface VirtualGpu {
   /** One launch of one step; the sequence goes on. Throws `VirtualGpuError`. */
   step(request: StepRequest): { readonly outputs: { readonly [name: string]: Tensor } };
