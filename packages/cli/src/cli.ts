@@ -1,4 +1,5 @@
 /** @file The mpk command line: parses arguments, runs one command, gives the exit code. */
+import { readFileSync } from "node:fs";
 import { Command, CommanderError } from "commander";
 import { benchCommand } from "./commands/bench.ts";
 import { calibrateCommand } from "./commands/calibrate.ts";
@@ -20,6 +21,12 @@ import { exitCodes, exitCodesHelp } from "./codes.ts";
 import { tell } from "./exit.ts";
 import type { Io } from "./io.ts";
 
+/** This package's, from the file beside `src` and `dist`. */
+function ownVersion(): string {
+  const text = readFileSync(new URL("../package.json", import.meta.url), "utf8");
+  return (JSON.parse(text) as { version: string }).version;
+}
+
 /** Runs `mpk` with `args` (without node and script). Never throws. */
 export async function runCli(args: readonly string[], io: Io): Promise<number> {
   let exit: number = exitCodes.ok;
@@ -27,6 +34,7 @@ export async function runCli(args: readonly string[], io: Io): Promise<number> {
   const program = new Command("mpk");
   program
     .description("Language models written in TypeScript, compiled into one persistent GPU kernel")
+    .version(ownVersion(), "-V, --version", "print the version")
     .configureOutput({
       writeOut: (text) => io.stdout.write(text),
       writeErr: (text) => io.stderr.write(text),

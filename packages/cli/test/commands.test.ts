@@ -156,6 +156,13 @@ test("help says that a model.ts is code and is run", async () => {
   }
 });
 
+test("the version is the package's", async () => {
+  const { version } = JSON.parse(
+    readFileSync(join(import.meta.dirname, "..", "package.json"), "utf8"),
+  ) as { version: string };
+  expect(await mpk(["--version"])).toMatchObject({ code: 0, out: `${version}\n`, err: "" });
+});
+
 test("help has examples and the exit codes", async () => {
   const help = await mpk(["--help"]);
   expect(help.code).toBe(0);
