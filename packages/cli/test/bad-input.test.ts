@@ -124,6 +124,18 @@ test("a saved plan is no model, and its shape is decided", async () => {
   await expectRefused(["inspect", plan, "--target", "sm_80"], /a saved plan: --target cannot/);
 });
 
+test("a saved plan with too little room for an op's chunks breaks a law", async () => {
+  const plan = join(dir, "little.json");
+  await mpk(["compile", good, "--out", join(dir, "little"), "--save-plan", plan]);
+  const json = JSON.parse(readFileSync(plan, "utf8"));
+  for (const key of ["activationBytes", "partialBytes"]) {
+    writeFileSync(plan, JSON.stringify({ ...json, ring: { ...json.ring, [key]: 0 } }));
+    const { code, out, err } = await mpk(["verify", plan]);
+    expect({ code, err }).toEqual({ code: 1, err: "" });
+    expect(out).toMatch(/law 5 +VIOLATED +streams[^]*linear.*0 bytes of .* too few/);
+  }
+});
+
 test("JSON that would hang, overflow or fill memory is refused before it is built", async () => {
   const at = (name: string, text: string) => {
     const path = join(dir, name);

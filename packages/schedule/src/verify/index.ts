@@ -17,7 +17,7 @@ import { RaceWatch } from "./races.ts";
 import { openLaw } from "./report.ts";
 import type { LawReport, VerifyReport } from "./report.ts";
 import { checkReuse } from "./reuse.ts";
-import { checkStreams } from "./streams.ts";
+import { checkPackable, checkStreams } from "./streams.ts";
 import { collectTouches } from "./touches.ts";
 
 /**
@@ -26,8 +26,8 @@ import { collectTouches } from "./touches.ts";
  * the same for every T and rows of a smaller step are a subset.
  *
  * Time grows linearly with tasks times SMs. Never throws for a broken plan; a plan whose parts do
- * not fit together, or whose Program is not valid, is reported under coverage, and the other laws
- * are then left unchecked.
+ * not fit together, or whose Program is not valid, is reported under coverage, one with too little
+ * room for an op's chunks under streams, and the other laws are then left unchecked.
  */
 export function verify(plan: Plan, table: ScheduleTable): VerifyReport {
   const begin = performance.now();
@@ -54,6 +54,8 @@ function checkLaws(plan: Plan, table: ScheduleTable): readonly LawReport[] {
     malformed.violate(error instanceof Error ? error.message : String(error));
     return [malformed.close()];
   }
+  const unpackable = checkPackable(model);
+  if (unpackable.violations.length > 0) return [unpackable];
   const touches = collectTouches(model);
   const races = openLaw("races");
   const memory = openLaw("memory");

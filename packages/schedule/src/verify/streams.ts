@@ -1,7 +1,7 @@
 /** @file Law 5: what the producer issues is what the consumers take, through a sound ring. */
-import type { StreamLayout } from "../contracts.ts";
+import type { PackingBudget, StreamLayout } from "../contracts.ts";
 import { describeOp } from "../errors.ts";
-import type { StreamSegment } from "../plan.ts";
+import type { Plan, StreamSegment } from "../plan.ts";
 import type { Model } from "./model.ts";
 import { describeTask, openLaw, taskLine } from "./report.ts";
 import type { LawBook, LawReport } from "./report.ts";
@@ -9,6 +9,32 @@ import type { LawBook, LawReport } from "./report.ts";
 /** A K block of `mma-a-bf16`: 16 rows of 32 bf16. */
 const blockBytes = 1024;
 const blockColumns = 32;
+
+/** The shared memory that the plan gives its ops. */
+const budgetOf = ({ ring }: Plan): PackingBudget => ({
+  activationBytes: ring.activationBytes,
+  partialBytes: ring.partialBytes,
+  chunkBytes: ring.stageBytes,
+  consumerWarps: ring.consumerWarps,
+  stages: ring.stages,
+});
+
+/** Ops say by throwing that they cannot be packed into so little: then no other law can be asked. */
+export function checkPackable(model: Model): LawReport {
+  const law = openLaw("streams");
+  const budget = budgetOf(model.plan);
+  const asked = new Set<object>();
+  for (const { op, schedule, instance, view } of model.ops) {
+    if (view !== null || asked.has(instance)) continue;
+    asked.add(instance);
+    try {
+      schedule.packing.stream(instance, budget);
+    } catch (error) {
+      law.violate(`${describeOp(op)}: ${error instanceof Error ? error.message : String(error)}`);
+    }
+  }
+  return law.close();
+}
 
 export function checkStreams(model: Model): LawReport {
   const law = openLaw("streams");
@@ -36,13 +62,7 @@ function checkRing(model: Model, law: LawBook): void {
 function checkLayouts(model: Model, law: LawBook): void {
   const { plan } = model;
   const { ring } = plan;
-  const budget = {
-    activationBytes: ring.activationBytes,
-    partialBytes: ring.partialBytes,
-    chunkBytes: ring.stageBytes,
-    consumerWarps: ring.consumerWarps,
-    stages: ring.stages,
-  };
+  const budget = budgetOf(plan);
   const asked = new Map<object, string>();
   model.ops.forEach(({ op, schedule, instance, view }, index) => {
     if (view !== null) return;
