@@ -136,6 +136,15 @@ test("a saved plan with too little room for an op's chunks breaks a law", async 
   }
 });
 
+test("a context shorter than a step is taken whole, unless a longer step is asked for", async () => {
+  const folder = writeCheckpoint(join(dir, "short"), {
+    config: { ...tinyConfig, max_position_embeddings: 2 },
+  });
+  const run = ["run", folder, "--device", "virtual", "--prompt-ids", "1"];
+  expect(await mpk(run)).toMatchObject({ code: 0 });
+  await expectRefused([...run, "--max-tokens-per-step", "3"], /3 tokens a step.*context of 2/);
+});
+
 test("JSON that would hang, overflow or fill memory is refused before it is built", async () => {
   const at = (name: string, text: string) => {
     const path = join(dir, name);

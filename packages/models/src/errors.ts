@@ -14,6 +14,7 @@ export class ConfigError extends Error {
 
 /** A value as it stands in JSON, cut short. */
 export function shown(value: unknown): string {
-  const text = JSON.stringify(value) ?? "nothing";
+  // JSON has no word for a number such as 1e999, which is read as infinite.
+  const text = typeof value === "number" ? String(value) : JSON.stringify(value) ?? "nothing";
   return text.length > 60 ? `${text.slice(0, 57)}...` : text;
 }

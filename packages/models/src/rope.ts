@@ -61,6 +61,7 @@ export function readRope(raw: RawConfig, defaultTheta: number, maxPositions: num
   const old = raw.rope_scaling ?? {};
   const at = Object.keys(old).length > 0 ? "rope_scaling" : "rope_parameters";
   const rope = raw[at] ?? {};
+  const scaling = scalingOf(rope, at, maxPositions);
   for (const [key, value] of Object.entries(rope)) {
     if (typeof value === "object" && value !== null) {
       throw new ConfigError(
@@ -76,6 +77,6 @@ export function readRope(raw: RawConfig, defaultTheta: number, maxPositions: num
   }
   return {
     theta: rope.rope_theta ?? raw.rope_theta ?? defaultTheta,
-    scaling: scalingOf(rope, at, maxPositions),
+    scaling,
   };
 }

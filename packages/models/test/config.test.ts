@@ -169,6 +169,12 @@ describe("readConfig refuses", () => {
     ["head_dim", config({ head_dim: 15 }), /15.*even/],
     ["hidden_act", config({ hidden_act: "mish" }), /"mish" is not supported.*silu/],
     ["rope_scaling.rope_type", config({ rope_scaling: { type: "yarn" } }), /"yarn".*llama3/],
+    [
+      "rope_scaling.rope_type",
+      config({ rope_scaling: { rope_type: "longrope", short_factor: [1], long_factor: [2] } }),
+      /"longrope".*llama3/,
+    ],
+    ["rms_norm_eps", config({ rms_norm_eps: Infinity }), /got Infinity/],
     ["rope_scaling.factor", config({ rope_scaling: { type: "linear" } }), /is missing/],
     ["rope_parameters.high_freq_factor", config({
       rope_parameters: { rope_type: "llama3", factor: 8, low_freq_factor: 4, high_freq_factor: 1 },
@@ -216,7 +222,9 @@ describe("readConfig refuses", () => {
     const read = readConfig(config({ max_position_embeddings: 64 }));
     expect(() => buildModel(read, { maxContext: 65 })).toThrow(/context of 65/);
     expect(() => buildModel(read, { maxTokens: 0 })).toThrow(/maxTokens.*0/);
+    expect(() => buildModel(read, { maxTokens: 9, maxContext: 8 })).toThrow(/9 tokens.*context of 8/);
     expect(buildModel(read).limits).toEqual({ maxTokens: 8, maxContext: 64 });
+    expect(buildModel(read, { maxContext: 3 }).limits).toEqual({ maxTokens: 3, maxContext: 3 });
     const long = modelFromConfig(config({ max_position_embeddings: 131072 }));
     expect(long.limits.maxContext).toBe(4096);
   });
