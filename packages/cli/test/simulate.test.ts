@@ -30,6 +30,26 @@ test("simulate predicts a step, answers questions and says what its numbers rest
   expect(json.stepMs).toBeGreaterThan(json.floorMs);
 });
 
+test("a model or plan of a short context is simulated as far as it goes", async () => {
+  const context = async (...args: string[]) => {
+    const { out, err } = await mpk([...args, "--json"]);
+    expect(err).toBe("");
+    return JSON.parse(out).context;
+  };
+  const plan = join(dir, "plan.json");
+  const compiled = await mpk([
+    "compile", config, "--out", join(dir, "out"), "--max-context", "20", "--save-plan", plan,
+  ]);
+  expect(compiled.code).toBe(0);
+  expect(await context("simulate", config)).toBe(63);
+  expect(await context("explain", config)).toBe(63);
+  expect(await context("simulate", plan)).toBe(19);
+  expect((await mpk(["view", plan, "--out", join(dir, "view.html")])).code).toBe(0);
+  const beyond = await mpk(["simulate", plan, "--context", "20"]);
+  expect(beyond.code).toBe(2);
+  expect(beyond.err).toMatch(/20 tokens before the step.*sequences of 20.*\n {2}fix: .*--context/);
+});
+
 test("simulate --out writes what profile writes, and says that it was simulated", async () => {
   const trace = join(dir, "trace.json");
   const ran = await mpk(["simulate", config, "--machine", machine, "--context", "9", "--out", trace]);

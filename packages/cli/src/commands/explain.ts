@@ -31,14 +31,15 @@ export function explainCommand(program: Command, io: Io): void {
     .description("say what bounds a model, its largest losses and what would move them")
     .argument("<model>", "checkpoint folder, config.json, model.ts, saved plan, or a shape by name")
     .option("--machine <name>", "a machine by name, or a file that describes one", "h200")
-    .option("--context <tokens>", "in the cache (default: the profile's, else 128)", wholeFrom(1))
+    .option("--context <tokens>", "in the cache (default: the profile's, else at most 128)", wholeFrom(1))
     .option("--profile <file>", "a profile of this model: losses as measured, not as predicted")
     .option("--json", "print one JSON object")
     .addHelpText("after", examples)
     .action(async (model: string, { machine, context, profile, json }: Options) => {
       const file = profile === undefined ? null : { path: profile, ...readProfileFile(profile) };
+      const before = context ?? file?.context;
       const setting = {
-        model, gpu: gpuNamed(machine), context: context ?? file?.context ?? 128, plan: {},
+        model, gpu: gpuNamed(machine), plan: {}, ...(before === undefined ? {} : { context: before }),
       };
       const found = await explain(setting, file);
       const title = titleNamed(model);

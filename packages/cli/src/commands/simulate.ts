@@ -10,7 +10,7 @@ import { accountsText, tableText } from "../profile-text.ts";
 
 interface Options {
   readonly machine: string;
-  readonly context: number;
+  readonly context?: number;
   readonly whatIf?: readonly string[];
   readonly accounts?: boolean;
   readonly out?: string;
@@ -37,7 +37,7 @@ export function simulateCommand(program: Command, io: Io): void {
     .description("predict a step on a GPU that need not be here, and answer what-ifs")
     .argument("<model>", "checkpoint folder, config.json, model.ts, saved plan, or a shape by name")
     .option("--machine <name>", "a machine by name, or a file that describes one", "h200")
-    .option("--context <tokens>", "tokens in the cache before the step", wholeFrom(1), 128)
+    .option("--context <tokens>", "tokens in the cache before the step (default: at most 128)", wholeFrom(1))
     .option("--what-if <change...>", "also simulate with something changed; may be repeated")
     .option("--accounts", "also the tables of mpk profile, for the simulated step")
     .option("--out <file>", "write a Chrome trace, and all marks beside it, as mpk profile does")
@@ -56,12 +56,13 @@ async function run(model: string, options: Options, io: Io): Promise<void> {
   }
   const asked = (options.whatIf ?? []).flatMap((name) => name === "all" ? allWhatIfs : [name]);
   const questions = asked.map(parseWhatIf);
-  const setting: Setting = { model, gpu, context: options.context, plan: {} };
+  const { context } = options;
+  const setting: Setting = { model, gpu, plan: {}, ...(context === undefined ? {} : { context }) };
   const record = options.out !== undefined || options.accounts === true;
   const base = await simulateSetting(setting, record);
   const variants: Variant[] = [];
   for (const { name, title, change } of questions) {
-    variants.push({ name, title, step: await simulateSetting(change(setting)) });
+    variants.push({ name, title, step: await simulateSetting(change(base.setting)) });
   }
   if (options.out !== undefined) saveTrace(base, options.out, io);
   io.stdout.write(

@@ -1,6 +1,6 @@
 /** @file `mpk soak`: a million tokens of random prompts, in parts, watched for anything that changes. */
 import {
-  compareSamples, measuredModel, mostError, mostGrowth, newState, open, readSoakState, soakPart,
+  compareSamples, contextUpTo, measuredModel, mostError, mostGrowth, newState, open, readSoakState, soakPart,
   type DeviceChoice, type Opened, type SoakState,
 } from "@mpk/compiler";
 import { inputError } from "@mpk/runtime";
@@ -61,7 +61,8 @@ export function soakCommand(program: Command, io: Io, setExit: (code: number) =>
 const defaultContext = 512;
 
 async function soak(name: string, options: Options, io: Io): Promise<number> {
-  const { state: file, seed, maxContext = defaultContext } = options;
+  const { state: file, seed } = options;
+  const maxContext = options.maxContext ?? await contextUpTo(defaultContext, name);
   const model = measuredModel(name);
   const old = file !== undefined && existsSync(file) ? readSoakState(file) : null;
   if (options.check === true && old === null) {

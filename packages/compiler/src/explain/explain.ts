@@ -100,13 +100,13 @@ export async function explain(
 ): Promise<Explanation> {
   const base = await simulateSetting(setting, true);
   const { plan, simulation } = base;
-  const { gpu, context } = setting;
+  const { gpu, context } = base.setting;
   if (file !== null) requireSamePlan(plan, file, file.path);
   const tried: (Knob & { readonly step: SimulatedStep })[] = [];
   for (const name of knobsFor(plan, context)) {
     const { title, change } = parseWhatIf(name);
     // A ring that does not fit beside the activations is no choice.
-    const step = await simulateSetting(change(setting)).catch(() => null);
+    const step = await simulateSetting(change(base.setting)).catch(() => null);
     if (step !== null) tried.push({ name, title, step, stepNanos: step.simulation.stepNanos });
   }
   const predicted = lossesOf(plan, simulation);

@@ -1,5 +1,5 @@
 /** @file Steps on GPUs that need not be here: predicted, with what kept them from the floor. */
-export { gpuNamed, planSetting, simulateSetting, sourceNamed, titleNamed } from "./model.ts";
+export { contextUpTo, gpuNamed, planSetting, simulateSetting, sourceNamed, titleNamed } from "./model.ts";
 export type { Setting, SimulatedStep } from "./model.ts";
 export { allWhatIfs, parseWhatIf, whatIfForms, type WhatIf } from "./whatif.ts";
 export { lossCauses, lossesOf, type Loss, type LossCause } from "./losses.ts";

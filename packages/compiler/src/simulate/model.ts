@@ -7,7 +7,7 @@ import {
 } from "@mpk/schedule";
 import { existsSync } from "node:fs";
 import { planOf } from "../files.ts";
-import { isPlanFile, type ModelSource } from "../load.ts";
+import { isPlanFile, loadModel, type ModelSource } from "../load.ts";
 import type { AttentionChoice } from "../passes.ts";
 
 /** What a simulation starts from; `what if` changes a part of it. */
@@ -15,14 +15,14 @@ export interface Setting {
   /** A saved plan, a model's path, or a public shape by its name. */
   readonly model: string;
   readonly gpu: Gpu;
-  /** Positions in the KV cache before the step. */
-  readonly context: number;
+  /** Positions in the KV cache before the step; default: 128, or what a smaller model holds. */
+  readonly context?: number;
   readonly plan: PlanOptions;
   readonly attention?: AttentionChoice;
 }
 
 export interface SimulatedStep {
-  readonly setting: Setting;
+  readonly setting: Setting & { readonly context: number };
   readonly plan: Plan;
   readonly simulation: Simulation;
 }
@@ -67,9 +67,30 @@ export function titleNamed(name: string): string {
   return name.replace(/\/+$/, "").replace(/\/config\.json$/, "").split("/").at(-1) ?? name;
 }
 
+/** Positions before a step where nobody says how many. */
+const usualContext = 128;
+
+/** The longest sequence to plan for: `wanted`, or what the model holds if that is less. */
+export async function contextUpTo(wanted: number, model: string): Promise<number> {
+  if (!existsSync(model) || isPlanFile(model)) return wanted;
+  return Math.min(wanted, (await loadModel(model, {})).program.limits.maxContext);
+}
+
+/** Positions before a step of a plan. @throws MpkError (input) for more than its cache holds. */
+export function contextOf({ program }: Plan, asked: number | undefined): number {
+  const most = program.limits.maxContext - 1;
+  if (asked === undefined) return Math.min(usualContext, most);
+  if (asked <= most) return asked;
+  throw inputError(
+    `${asked} tokens before the step: the plan is for sequences of ${most + 1}, the step's token included`,
+    "give a smaller --context",
+  );
+}
+
 /** The plan of a setting. @throws MpkError (input); PlanError. */
 export async function planSetting({ model, gpu, context, plan, attention }: Setting): Promise<Plan> {
-  const limits = { maxContext: context + 1 };
+  const maxContext = context === undefined ? await contextUpTo(usualContext + 1, model) : context + 1;
+  const limits = { maxContext };
   const source = sourceNamed(model, limits);
   if (typeof source === "string" && isPlanFile(source)) return planOf(source, {});
   // The planner's own defaults, unless something is chosen.
@@ -83,7 +104,8 @@ export async function planSetting({ model, gpu, context, plan, attention }: Sett
 /** Simulates a setting's step. @throws MpkError (input) for a model or GPU that cannot be. */
 export async function simulateSetting(setting: Setting, record = false): Promise<SimulatedStep> {
   const plan = await planSetting(setting);
-  const { gpu, context } = setting;
+  const { gpu } = setting;
+  const context = contextOf(plan, setting.context);
   const simulation = simulate(plan, scheduleTable, gpu.constants, { context, record });
-  return { setting, plan, simulation };
+  return { setting: { ...setting, context }, plan, simulation };
 }

@@ -9,14 +9,14 @@ import { planOf } from "../files.ts";
 import { isPlanFile } from "../load.ts";
 import { spreadOfTimes } from "../bench/statistics.ts";
 import { windowOf } from "../profile/index.ts";
-import { planSetting, sourceNamed, titleNamed } from "../simulate/model.ts";
+import { contextOf, planSetting, sourceNamed, titleNamed } from "../simulate/model.ts";
 import { profileOf } from "../simulate/profile.ts";
 import { runOf, viewData, type ViewData, type ViewRun } from "./data.ts";
 import { requireSamePlan } from "./same.ts";
 
 export interface ViewOptions {
   readonly gpu: Gpu;
-  /** Positions in the cache; default: the first profile's, or 128. */
+  /** Positions in the cache; default: the first profile's, or 128, or what the model holds. */
   readonly context?: number;
   /** Files of profiles, shown below the prediction, in this order. */
   readonly profiles?: readonly string[];
@@ -31,8 +31,9 @@ export interface ViewOptions {
 export async function viewModel(model: string, options: ViewOptions): Promise<ViewData> {
   const files = (options.profiles ?? []).map((path) => [path, readProfileFile(path)] as const);
   const first = files[0]?.[1];
-  const context = options.context ?? first?.context ?? 128;
-  const plan = await planFor(model, first, options.gpu, context);
+  const asked = options.context ?? first?.context;
+  const plan = await planFor(model, first, options.gpu, asked);
+  const context = contextOf(plan, asked);
   for (const [path, profile] of files) requireSamePlan(plan, profile, path);
   const { gpu } = options;
   const simulation = simulate(plan, scheduleTable, gpu.constants, { context, record: true });
@@ -49,11 +50,11 @@ function planFor(
   model: string,
   profile: ProfileFile | undefined,
   gpu: Gpu,
-  context: number,
+  context: number | undefined,
 ): Promise<Plan> {
   const setting = profile?.setting;
   if (setting === null || setting === undefined) {
-    return planSetting({ model, gpu, context, plan: {} });
+    return planSetting({ model, gpu, plan: {}, ...(context === undefined ? {} : { context }) });
   }
   const { machine, target, maxContext, maxTokens } = setting;
   const source = sourceNamed(model, { maxContext, maxTokens });
