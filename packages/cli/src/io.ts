@@ -37,8 +37,11 @@ export function processIo(): Io {
   }
   // A reader that closes the pipe early (head) has what it wanted.
   process.stdout.on("error", (error: NodeJS.ErrnoException) => {
-    if (error.code === "EPIPE") process.exit(0);
-    throw error;
+    if (error.code === "EPIPE") process.exit(exitCodes.ok);
+    process.stderr.write(
+      `error: standard output: ${error.message}\n  fix: make room, or send it elsewhere\n`,
+    );
+    process.exit(exitCodes.environment);
   });
   return {
     stdout: output(process.stdout),

@@ -1,6 +1,6 @@
 /** @file The real process: exit codes, streams and Ctrl-C. Few spawns: each costs a second. */
-import { spawn } from "node:child_process";
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { spawn, spawnSync } from "node:child_process";
+import { closeSync, mkdtempSync, openSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, expect, test } from "vitest";
@@ -38,6 +38,17 @@ test("Ctrl-C mid-generation stops cleanly with 130", async () => {
   });
   expect(ran).toMatchObject({ code: 130, err: "interrupted\n" });
   expect(ran.out.length).toBeGreaterThan(0);
+});
+
+test("standard output that is full: exit code 3, one error, no stack trace", () => {
+  const full = openSync("/dev/full", "w");
+  const options = ["--conditions=@mpk/source", "--disable-warning=ExperimentalWarning"];
+  const ran = spawnSync(process.execPath, [...options, main, "doctor"], {
+    stdio: ["ignore", full, "pipe"], encoding: "utf8",
+  });
+  closeSync(full);
+  expect(ran.status).toBe(3);
+  expect(ran.stderr).toMatch(/^error: standard output: ENOSPC.*\n {2}fix: make room.*\n$/);
 });
 
 test("a checkpoint that is not there: exit code 2, one error, no stack trace", async () => {
