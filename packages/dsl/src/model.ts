@@ -101,7 +101,7 @@ export function defineModel(
     builder: createBuilder({ name, limits, table }), scope: "", rounded: new WeakMap(), open: true,
   };
   try {
-    const outputs = Object.entries(define(modelOf(recorder)));
+    const outputs = Object.entries(define(modelOf(recorder)) ?? {});
     if (outputs.length === 0) fail("defineModel", `${name} returns no result; name at least one`);
     for (const [output, tensor] of outputs) {
       recorder.builder.output(output, handleOf(tensor, recorder, `output ${output}`).id);

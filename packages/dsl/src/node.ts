@@ -16,6 +16,12 @@ type Methods = Record<Exclude<keyof Weight, "name">, unknown>;
 const columnsOf = (shape: readonly Dim[]): number =>
   shape.slice(1).reduce<number>((product, dim) => product * Number(dim), 1);
 
+/** A name that the types did not check, as in a model of plain JavaScript. */
+function activationOf(name: Activation): (x: Expr) => Expr {
+  if (Object.hasOwn(activations, name)) return activations[name];
+  return fail("activate", `there is no activation ${name}; take ${Object.keys(activations).join(", ")}`);
+}
+
 /**
  * One class for every shape: the interface `Tensor` gives it its types, the op table's shape
  * rules check it. Frozen; what it stands for is known to this package alone.
@@ -74,7 +80,7 @@ class TensorNode implements Methods {
   }
 
   activate(activation: Activation): TensorNode {
-    return this.#pointwise([], activations[activation](arg(0)));
+    return this.#pointwise([], activationOf(activation)(arg(0)));
   }
 
   silu(): TensorNode {
@@ -86,7 +92,7 @@ class TensorNode implements Methods {
   }
 
   gated(activation: Activation, up: TensorNode): TensorNode {
-    return this.#pointwise([up], binary("mul", activations[activation](arg(0)), arg(1)));
+    return this.#pointwise([up], binary("mul", activationOf(activation)(arg(0)), arg(1)));
   }
 
   add(other: TensorNode): TensorNode {

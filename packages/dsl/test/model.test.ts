@@ -102,6 +102,27 @@ describe("defineModel", () => {
     expect(message(() => build(() => ({})))).toContain("returns no result");
   });
 
+  it("keeps sizes as they were given, whoever changes the list", () => {
+    const sizes: [number, number] = [19, 8];
+    const program = build((m) => {
+      const table = m.weight("embed", sizes);
+      sizes[1] = 4;
+      expect(Reflect.set(table.shape, 1, 4)).toBe(false);
+      return { x: table.lookup(m.ids()) };
+    });
+    expect(program.values.map(({ type }) => type.shape)).toContainEqual([19, 8]);
+    expect(verifyProgram(program, semanticsTable)).toEqual([]);
+  });
+
+  it("names activations that plain JavaScript misspelt, and a function that returns nothing", () => {
+    const misspelt = "toString" as "silu";
+    expect(message(() => build((m) => ({
+      x: m.weight("embed", [19, 8]).lookup(m.ids()).activate(misspelt),
+    })))).toMatch(/there is no activation toString; take silu/);
+    const nothing = (() => undefined) as unknown as Parameters<typeof build>[0];
+    expect(message(() => build(nothing))).toContain("returns no result");
+  });
+
   it("refuses tensors of another model, and work after the model is built", () => {
     const strays: Tensor<readonly ["T", 8], "f32">[] = [];
     build((m) => {

@@ -62,7 +62,9 @@ export function createBuilder(options: ProgramOptions): ProgramBuilder {
   function add(name: string, type: TensorType, origin: ValueOrigin): ValueId {
     if (taken.has(name)) throw new ShapeError(`value %${name} exists; give it another name`);
     taken.set(name, values.length);
-    values.push({ id: values.length, name, type, origin });
+    // A copy: whoever gave the sizes may change them, and whoever is told them must not.
+    const own = Object.freeze({ ...type, shape: Object.freeze([...type.shape]) });
+    values.push({ id: values.length, name, type: own, origin });
     return values.length - 1;
   }
 
