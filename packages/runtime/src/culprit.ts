@@ -27,15 +27,23 @@ export function readersOf({ ops, pack, resident }: Manifest): readonly Reader[] 
 const exponents = {
   BF16: [0x7f80, 0x7f80_0000],
   F16: [0x7c00, 0x7c00_0000],
-  F32: [0x7f80_0000],
-} as const satisfies Record<WeightDType, readonly number[]>;
+} as const satisfies Partial<Record<WeightDType, readonly number[]>>;
 
 const elementBytes = { BF16: 2, F16: 2, F32: 4 } as const satisfies Record<WeightDType, number>;
 
-/** The first element from `lo` on whose exponent is all ones, NaN or infinite; -1: none. */
+/** The least float32, as bits, that is rounded to an infinite bf16. */
+const beyondBf16 = 0x7f7f_8000;
+
+/** The first element that is NaN or infinite, in the file or once it is bf16; -1: none. */
 export function firstNonFinite(bytes: Uint8Array, dtype: WeightDType): number {
   const aligned = bytes.byteOffset % 4 === 0 ? bytes : bytes.slice();
   const words = new Uint32Array(aligned.buffer, aligned.byteOffset, aligned.byteLength >>> 2);
+  if (dtype === "F32") {
+    for (let i = 0; i < words.length; i++) {
+      if (((words[i] ?? 0) & 0x7fff_ffff) >= beyondBf16) return i;
+    }
+    return -1;
+  }
   const masks: readonly number[] = exponents[dtype];
   const [low = 0, high = low] = masks;
   for (let i = 0; i < words.length; i++) {
@@ -72,7 +80,8 @@ export async function culpritOf(
         const index = lo / elementBytes[dtype] + at;
         const columns = shape.at(-1) ?? 1;
         const place = shape.length < 2 ? index : `${Math.floor(index / columns)}, ${index % columns}`;
-        return `: tensor "${tensor}" holds NaN or infinity at [${place}], read by ${by}`;
+        const as = dtype === "F32" ? " once it is bf16" : "";
+        return `: tensor "${tensor}" holds NaN or infinity at [${place}]${as}, read by ${by}`;
       }
       if (performance.now() > end) return `: none found in the first ${i} of ${readers.length} tensors`;
       await turn();

@@ -40,7 +40,9 @@ export const noTokenError = (where: string, culprit: string, cause?: unknown): M
     `${where}: no token could be chosen: the logits are not numbers (NaN)${culprit}`,
     culprit.startsWith(": tensor")
       ? "download the checkpoint again, or mend the tensor"
-      : "look for NaN or infinite values in the checkpoint's weights",
+      : culprit.includes("all weights are finite")
+        ? "numbers grow too large on the way: does config.json belong to these weights?"
+        : "look for NaN or infinite values in the checkpoint's weights",
     cause,
   );
 

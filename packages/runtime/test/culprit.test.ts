@@ -5,11 +5,11 @@ import { culpritOf, firstNonFinite } from "../src/culprit.ts";
 import type { StoredTensor } from "../src/safetensors.ts";
 import type { Weights } from "../src/weights.ts";
 
-/** Bits of NaN and of both infinities, and of the largest number, by format. */
+/** Bits of NaN, of both infinities and of what bf16 rounds to them, and of the largest number, by format. */
 const formats = [
   { dtype: "BF16", width: 2, bad: [0x7fc0, 0x7f81, 0x7f80, 0xff80, 0xffff], good: 0x7f7f },
   { dtype: "F16", width: 2, bad: [0x7e00, 0x7c01, 0x7c00, 0xfc00, 0xffff], good: 0x7bff },
-  { dtype: "F32", width: 4, bad: [0x7fc00000, 0x7f800001, 0x7f800000, 0xff800000], good: 0x7f7fffff },
+  { dtype: "F32", width: 4, bad: [0x7fc00000, 0x7f800001, 0x7f800000, 0xff800000, 0x7f7fffff, 0xff7f8000], good: 0x7f7f7fff },
 ] as const;
 
 const encoded = (width: 2 | 4, values: readonly number[]): Uint8Array =>
