@@ -4,7 +4,7 @@ import { createHash, randomUUID } from "node:crypto";
 import {
   chmod, copyFile, mkdir, mkdtemp, readdir, readFile, rename, rm, writeFile,
 } from "node:fs/promises";
-import { existsSync } from "node:fs";
+import { existsSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { delimiter, join } from "node:path";
 import { promisify } from "node:util";
@@ -161,6 +161,9 @@ export async function buildEmulator(build: EmulatorBuild): Promise<string> {
     );
   });
   const work = await mkdtemp(join(tmpdir(), "mpk-emulator-"));
+  // An interrupt ends the process without a word to those who wait.
+  const clear = (): void => rmSync(work, { recursive: true, force: true });
+  process.once("exit", clear);
   try {
     for (const { name, text } of build.files) await writeFile(join(work, name), text);
     await writeFile(join(work, "kernel.cu"), build.source);
@@ -175,6 +178,7 @@ export async function buildEmulator(build: EmulatorBuild): Promise<string> {
     return await keep(folder, key, join(work, "program"));
   } finally {
     await rm(work, { recursive: true, force: true });
+    process.off("exit", clear);
   }
 }
 
