@@ -136,6 +136,15 @@ test("a saved plan with too little room for an op's chunks breaks a law", async 
   }
 });
 
+test("a saved plan of more tokens a step than there can be is refused, and hangs nothing", async () => {
+  const plan = join(dir, "tokens.json");
+  await mpk(["compile", good, "--out", join(dir, "tokens"), "--save-plan", plan]);
+  const many = readFileSync(plan, "utf8").replace("tokens <= 8, context <= 64",
+    "tokens <= 1000000, context <= 1000000");
+  writeFileSync(plan, many);
+  await expectRefused(["verify", plan], /tokens.json: tokens <= 1000000: .*at most 64/);
+});
+
 test("a context shorter than a step is taken whole, unless a longer step is asked for", async () => {
   const folder = writeCheckpoint(join(dir, "short"), {
     config: { ...tinyConfig, max_position_embeddings: 2 },

@@ -1,7 +1,7 @@
 /** @file What compiling leaves on disk, and what is read back from there: sources, saved plans. */
 import { emitLauncher } from "@mpk/cuda";
 import { printProgram } from "@mpk/ir";
-import { scheduleTable } from "@mpk/ops";
+import { mostStepTokens, scheduleTable } from "@mpk/ops";
 import {
   inputError, kernelResources, messageOf, MpkError, readBounded, type KernelResources,
 } from "@mpk/runtime";
@@ -35,7 +35,11 @@ const planBytes = 2 ** 29 - 24;
 /** Reads a saved plan as untrusted input. @throws MpkError naming the file. */
 export function readPlan(path: string): Plan {
   try {
-    return loadPlan(new TextDecoder().decode(readBounded(path, planBytes)));
+    const plan = loadPlan(new TextDecoder().decode(readBounded(path, planBytes)));
+    // Laws are asked for every number of tokens: of a million, that takes for ever.
+    const { maxTokens } = plan.program.limits;
+    if (maxTokens <= mostStepTokens) return plan;
+    throw new RangeError(`tokens <= ${maxTokens}: a step of the kernel has at most ${mostStepTokens}`);
   } catch (error) {
     if (error instanceof MpkError) throw error;
     throw inputError(

@@ -30,7 +30,7 @@ export function viewCommand(program: Command, io: Io): void {
     .argument("<model>", "checkpoint folder, config.json, model.ts, saved plan, or a shape by name")
     .option("--profile <file...>", "profiles of this model, each FILE.profile.json of mpk profile")
     .option("--machine <name>", "what the prediction is for: a name or a file", "h200")
-    .option("--context <tokens>", "of the prediction (default: the profile's, else at most 128)", wholeFrom(1))
+    .option("--context <tokens>", "of the prediction (default: the profile's, or up to 128)", wholeFrom(1))
     .option("--step <number>", "which step of each profile (default: the median one)", wholeFrom(1))
     .option("--out <file>", "the page", "view.html")
     .addHelpText("after", examples)
