@@ -134,6 +134,10 @@ test("a saved plan with too little room for an op's chunks breaks a law", async 
     expect({ code, err }).toEqual({ code: 1, err: "" });
     expect(out).toMatch(/law 5 +VIOLATED +streams[^]*linear.*0 bytes of .* too few/);
   }
+  // What cannot run is not predicted either.
+  for (const command of ["simulate", "view", "explain"]) {
+    await expectRefused([command, plan], /little.json: breaks the law of .*mpk verify/s);
+  }
 });
 
 test("a saved plan of more tokens a step than there can be is refused, and hangs nothing", async () => {

@@ -50,6 +50,17 @@ export function readPlan(path: string): Plan {
   }
 }
 
+/** A saved plan that keeps all laws: what is simulated must be able to run. @throws MpkError (input). */
+export function readSoundPlan(path: string): Plan {
+  const plan = readPlan(path);
+  const broken = verify(plan, scheduleTable).laws.find(({ violations }) => violations.length > 0);
+  if (broken === undefined) return plan;
+  throw inputError(
+    `${path}: breaks the law of ${broken.name}: ${broken.violations[0]?.message ?? "no reason given"}`,
+    `see all of it with \`mpk verify ${path}\`, or save the plan again with \`mpk compile --save-plan\``,
+  );
+}
+
 /** What a saved plan has decided already. */
 const planFlags = [
   ["target", "--target"], ["sms", "--sms"], ["machine", "a machine"],

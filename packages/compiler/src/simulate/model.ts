@@ -6,7 +6,7 @@ import {
   findGpu, gpus, readGpu, simulate, type Gpu, type Plan, type PlanOptions, type Simulation,
 } from "@mpk/schedule";
 import { existsSync } from "node:fs";
-import { planOf } from "../files.ts";
+import { planOf, readSoundPlan } from "../files.ts";
 import { isPlanFile, loadModel, type ModelSource } from "../load.ts";
 import type { AttentionChoice } from "../passes.ts";
 
@@ -92,7 +92,7 @@ export async function planSetting({ model, gpu, context, plan, attention }: Sett
   const maxContext = context === undefined ? await contextUpTo(usualContext + 1, model) : context + 1;
   const limits = { maxContext };
   const source = sourceNamed(model, limits);
-  if (typeof source === "string" && isPlanFile(source)) return planOf(source, {});
+  if (typeof source === "string" && isPlanFile(source)) return readSoundPlan(source);
   // The planner's own defaults, unless something is chosen.
   const chosen = Object.keys(plan).length > 0 ? { plan } : {};
   return planOf(source, {

@@ -5,7 +5,7 @@ import { fileURLToPath } from "node:url";
 import { scheduleTable } from "@mpk/ops";
 import { inputError, readBounded, readProfileFile, type ProfileFile } from "@mpk/runtime";
 import { simulate, type Gpu, type Plan, type PlanOptions } from "@mpk/schedule";
-import { planOf } from "../files.ts";
+import { planOf, readSoundPlan } from "../files.ts";
 import { isPlanFile } from "../load.ts";
 import { spreadOfTimes } from "../bench/statistics.ts";
 import { windowOf } from "../profile/index.ts";
@@ -46,7 +46,7 @@ export async function viewModel(model: string, options: ViewOptions): Promise<Vi
 }
 
 /** The plan that a profile is of, as far as its file says from what it was made. */
-function planFor(
+async function planFor(
   model: string,
   profile: ProfileFile | undefined,
   gpu: Gpu,
@@ -58,7 +58,7 @@ function planFor(
   }
   const { machine, target, maxContext, maxTokens } = setting;
   const source = sourceNamed(model, { maxContext, maxTokens });
-  if (typeof source === "string" && isPlanFile(source)) return planOf(source, {});
+  if (typeof source === "string" && isPlanFile(source)) return readSoundPlan(source);
   const chosen = Object.keys(setting.plan).length > 0 ? { plan: setting.plan as PlanOptions } : {};
   return planOf(source, { target, machine, maxContext, maxTokens, ...chosen });
 }
