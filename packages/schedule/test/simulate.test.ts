@@ -17,6 +17,7 @@ const constants: fc.Arbitrary<SimulationConstants> = fc
     flagNanos: fc.integer({ min: 0, max: 3000 }),
     handOffSpreadNanos: fc.integer({ min: 0, max: 2000 }),
     copySpreadNanos: fc.integer({ min: 0, max: 1000 }),
+    stateCopyNanos: fc.integer({ min: 0, max: 1000 }),
     prologueNanos: fc.integer({ min: 0, max: 2000 }),
     epilogueNanos: fc.integer({ min: 0, max: 1000 }),
     stateNanos: fc.integer({ min: 0, max: 2000 }),
@@ -27,7 +28,8 @@ const constants: fc.Arbitrary<SimulationConstants> = fc
 
 const free: SimulationConstants = Object.freeze({
   streamShare: 1, chunkNanos: 0, stageNanos: 0, copyLatencyNanos: 0, handOffNanos: 0, signalNanos: 0,
-  flagNanos: 0, handOffSpreadNanos: 0, copySpreadNanos: 0, prologueNanos: 0, epilogueNanos: 0, stateNanos: 0, stepNanos: 0,
+  flagNanos: 0, handOffSpreadNanos: 0, copySpreadNanos: 0, stateCopyNanos: 0, prologueNanos: 0,
+  epilogueNanos: 0, stateNanos: 0, stepNanos: 0,
   activationBytesPerNano: Infinity, stateBytesPerNano: Infinity,
 });
 

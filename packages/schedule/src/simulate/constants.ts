@@ -24,6 +24,8 @@ export interface SimulationConstants {
   readonly handOffSpreadNanos: number;
   /** More of `copyLatencyNanos` for the SM that waits longest for its copies than for the first. */
   readonly copySpreadNanos: number;
+  /** From a copy of a full stage of keys and values to the next one of an SM, where the cache is copied. */
+  readonly stateCopyNanos: number;
   /** Of every task, before its first product: barriers, norms, loads that depend on each other. */
   readonly prologueNanos: number;
   /** Of every task, after its last product: the sum over warps, stores, the barrier before signals. */
@@ -51,6 +53,7 @@ export const h200Constants: SimulationConstants = Object.freeze({
   flagNanos: 361,
   handOffSpreadNanos: 131.8,
   copySpreadNanos: 90.51,
+  stateCopyNanos: 360,
   prologueNanos: 653.3,
   epilogueNanos: 602.3,
   stateNanos: 781.2,

@@ -9,6 +9,8 @@ export interface TaskCosts {
   readonly prologue: Float64Array;
   /** Between its last product and its signals. */
   readonly epilogueNanos: number;
+  /** Cached keys and values that come through the ring as weights do, bytes. */
+  readonly copiedBytes: Float64Array;
 }
 
 /** With `context` cached positions. */
@@ -18,6 +20,7 @@ export function taskCosts(
   context: number,
 ): TaskCosts {
   const { values } = model.plan.program;
+  const copiedBytes = new Float64Array(model.slots);
   const prologue = Float64Array.from({ length: model.slots }, (_, slot) => {
     const task = model.slotTask[slot] ?? 0;
     const op = model.plan.tasks.op[task] ?? 0;
@@ -29,27 +32,29 @@ export function taskCosts(
     }, 0);
     const past = model.states(slot).filter((state) => state.rows === "past");
     // A row of keys and one of values for each position that the task's tiles take.
-    const positions = context * shareOfContext(model, op, task);
+    const share = shareOfContext(model, op, task);
     const rows = past.reduce((sum, { lo, hi }) => {
-      return sum + positions * (hi - lo) * 2 * dtypeBytes.bf16;
+      return sum + context * (share ?? 1) * (hi - lo) * 2 * dtypeBytes.bf16;
     }, 0);
+    if (share !== null) copiedBytes[slot] = rows;
     return constants.prologueNanos
       + activations / constants.activationBytesPerNano
-      + rows / constants.stateBytesPerNano
-      + (past.length > 0 ? constants.stateNanos : 0)
+      + (share === null ? rows / constants.stateBytesPerNano : 0)
+      + (share === null && past.length > 0 ? constants.stateNanos : 0)
       + (isChoice ? constants.stepNanos : 0);
   });
-  return { prologue, epilogueNanos: constants.epilogueNanos };
+  return { prologue, epilogueNanos: constants.epilogueNanos, copiedBytes };
 }
 
 /**
  * Of the cached positions of the heads that a task touches, the share that it reads: regions speak of
- * columns alone, and an op that cuts the context into `splits` says so in its attributes.
+ * columns alone, and an op that cuts the context into `splits`, each copied as weights are, says so in its
+ * attributes. Null for other ops, whose tasks load all of them.
  */
-function shareOfContext({ plan }: Model, op: number, task: number): number {
+function shareOfContext({ plan }: Model, op: number, task: number): number | null {
   const { attrs, states } = plan.program.ops[op] ?? {};
   const splits = attrs?.["splits"];
-  if (typeof splits !== "number" || splits <= 1 || states?.length !== 1) return 1;
+  if (typeof splits !== "number" || splits <= 1 || states?.length !== 1) return null;
   const lo = plan.tasks.tileLo[task] ?? 0;
   const hi = plan.tasks.tileHi[task] ?? 0;
   return (hi - lo) / (splits * (Math.ceil(hi / splits) - Math.floor(lo / splits)));

@@ -30,7 +30,8 @@ const h200Gigahertz = 1.98;
 
 /** Costs that are instructions of one SM, which go with its clock; the rest is memory's. */
 const clocked = [
-  "chunkNanos", "stageNanos", "prologueNanos", "epilogueNanos", "stateNanos", "stepNanos",
+  "chunkNanos", "stageNanos", "prologueNanos", "epilogueNanos", "stateNanos", "stateCopyNanos",
+  "stepNanos",
 ] as const satisfies readonly (keyof SimulationConstants)[];
 
 /** From data sheets: the H200's costs, those of instructions by the clock. Nothing was measured there. */
@@ -63,8 +64,9 @@ export const gpus = Object.freeze({
 } as const satisfies Record<string, Gpu>);
 
 /** Costs that files of older versions do not have. */
-const laterCosts = ["handOffSpreadNanos", "copySpreadNanos", "stageNanos"] as const satisfies
-  readonly (keyof SimulationConstants)[];
+const laterCosts = [
+  "handOffSpreadNanos", "copySpreadNanos", "stageNanos", "stateCopyNanos",
+] as const satisfies readonly (keyof SimulationConstants)[];
 
 /** Longest time that a cost may be; rates are bytes per nanosecond, at most so many. */
 const mostNanos = 1e9;

@@ -36,7 +36,10 @@ export type IdleCause = (typeof idleCauses)[number];
 /** One step of one token in the steady state, nanoseconds. */
 export interface Simulation {
   readonly stepNanos: number;
-  /** Bytes that all SMs stream in a step, and the time they take at full bandwidth. */
+  /**
+   * Bytes that all SMs stream in a step, weights and what they copy of the cache, and the time they take at
+   * full bandwidth.
+   */
   readonly streamBytes: number;
   readonly floorNanos: number;
   /** More, since streams get a share of that bandwidth only. */
@@ -102,7 +105,8 @@ function run(
   requireReached(plan, sms, reported + 1);
   const span = [clock.stepEnd[reported - 1] ?? 0, clock.stepEnd[reported] ?? 0] as const;
   const recording = recorder === null ? null : recorder.between(...span);
-  return report(plan, clock.times(reported), span, gaps, constants, recording);
+  const copied = segmentBytes(plan.streams.flat()) + costs.copiedBytes.reduce((sum, n) => sum + n, 0);
+  return report(plan, clock.times(reported), span, gaps, constants, copied, recording);
 }
 
 /** Issues copies in the order of time, up to the end of step `last`; consumers get on as they arrive. */
@@ -162,10 +166,10 @@ function report(
   [start, stop]: readonly [number, number],
   gaps: readonly Gap[],
   { streamShare }: SimulationConstants,
+  streamBytes: number,
   recording: Recording | null,
 ): Simulation {
   const stepNanos = stop - start;
-  const streamBytes = segmentBytes(plan.streams.flat());
   const relative = (list: Float64Array): Float64Array => list.map((nanos) => nanos - start);
   const { free, ready, begin, data, consumed, end, stalled } = times;
   const floorNanos = (streamBytes / plan.machine.readBytesPerSecond) * 1e9;

@@ -26,7 +26,7 @@ export function createSm(
   steps: number,
   clock: Clock,
   costs: TaskCosts,
-  { chunkNanos, stageNanos }: SimulationConstants,
+  { chunkNanos, stageNanos, stateCopyNanos }: SimulationConstants,
   recorder: Recorder | null,
 ): SimulatedSm {
   const { order, ring, streams } = plan;
@@ -43,6 +43,12 @@ export function createSm(
     const at = place.get(segment.task) ?? -1;
     chunks[at] = (chunks[at] ?? 0) + segment.chunks;
     chunkBytes[at] = segment.chunkBytes;
+  }
+  for (let at = 0; at < chunks.length; at++) {
+    const bytes = costs.copiedBytes[firstSlot + at] ?? 0;
+    if (bytes === 0 || (chunks[at] ?? 0) > 0) continue;
+    chunks[at] = Math.ceil(bytes / stageBytes);
+    chunkBytes[at] = Math.round(bytes / (chunks[at] ?? 1));
   }
   const perStep = chunks.reduce((sum, n) => sum + n, 0);
   // Chunk n of the run: when it arrived and when its stage was free again, as far back as it matters.
@@ -156,6 +162,8 @@ export function createSm(
       pending = true;
       const flight = issued < maxInFlight ? 0 : arrived[(issued - maxInFlight) % span] ?? 0;
       const stage = issued < stages ? 0 : released[(issued - stages) % span] ?? 0;
+      const isState = (costs.copiedBytes[firstSlot + copySlot] ?? 0) > 0;
+      if (isState) asked += stateCopyNanos * (chunkBytes[copySlot] ?? 0) / stageBytes;
       recorder?.full(index, Math.max(flight, asked), stage);
       asked = Math.max(flight, stage, asked);
       return asked;
