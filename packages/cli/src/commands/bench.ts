@@ -162,17 +162,16 @@ function merge(paths: readonly string[], mix: boolean, io: Io): BenchFile {
   if (others.length === 0) return first;
   const results = files.flatMap((file) =>
     file.results.map((result) => ({ ...result, origin: originOf(file, result) })));
-  for (const { origin } of results) {
-    const [own] = results;
-    if (own === undefined) continue;
-    const machine = differenceOf(own.origin, origin, ["machine"]);
-    if (machine !== null) {
-      throw inputError(`results of ${machine} do not belong in one picture`, "draw them apart");
-    }
-    const code = differenceOf(own.origin, origin, ["commit", "sources"]);
-    if (code !== null && !mix) {
-      throw inputError(`results of ${code} are not the same program's`, "draw them apart, or add --mix");
-    }
+  // Another machine is the graver difference, wherever it is.
+  const differs = (fields: Parameters<typeof differenceOf>[2]): string | undefined =>
+    results.flatMap(({ origin }) => differenceOf(results[0]?.origin ?? origin, origin, fields) ?? []).at(0);
+  const machine = differs(["machine"]);
+  if (machine !== undefined) {
+    throw inputError(`results of ${machine} do not belong in one picture`, "draw them apart");
+  }
+  const code = differs(["commit", "sources"]);
+  if (code !== undefined && !mix) {
+    throw inputError(`results of ${code} are not the same program's`, "draw them apart, or add --mix");
   }
   const merged = results.reduce(withResult, { ...first, results: [], failures: [] });
   const replaced = results.length - merged.results.length;
