@@ -117,7 +117,9 @@ async function profiled(
       });
     }
     return Object.entries(ops).map(([name, micros]) => {
-      const percent = 100 * (((found.get(name) ?? 0) / step) / (micros / (1000 * ms)) - 1);
+      const percent = errorPercent({
+        nanos: (micros * step) / (1000 * ms), predictedNanos: found.get(name) ?? 0,
+      });
       return opWeight * Math.sign(percent) * Math.max(0, Math.abs(percent) - opNoise);
     });
   };
@@ -150,7 +152,7 @@ async function opRows(profile: File["profiles"][number]): Promise<readonly strin
   return Object.entries(ops).map(([name, micros]) => {
     const predicted = (accounts.byOp.find((row) => row.name === name)?.total.nanos ?? 0) / 1e3;
     const [absolute, ofStep] = [1, accounts.stepNanos / (ms * 1e6)].map((longer) => {
-      const percent = (predicted / (micros * longer) - 1) * 100;
+      const percent = errorPercent({ nanos: micros * longer, predictedNanos: predicted });
       return `${percent > 0 ? "+" : ""}${percent.toFixed(0)} %`;
     });
     const title = shapes[shape]?.title ?? shape;

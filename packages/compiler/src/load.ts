@@ -3,11 +3,10 @@ import { closeSync, existsSync, readSync, statSync } from "node:fs";
 import { basename, join, resolve } from "node:path";
 import { pathToFileURL } from "node:url";
 import { verifyProgram, type Program } from "@mpk/ir";
-import {
-  buildModel, ConfigError, knownShapes, readConfig, shown, type ModelLimits,
-} from "@mpk/models";
+import { buildModel, ConfigError, readConfig, shown, type ModelLimits } from "@mpk/models";
 import { semanticsTable } from "@mpk/ops";
 import { inputError, jsonLimits, messageOf, openRegular, readJsonFile } from "@mpk/runtime";
+import { noSuchModel, shapeNamed } from "./shape.ts";
 
 /**
  * A Program, or a path to a checkpoint folder, a config.json or a module that exports one; or a
@@ -52,14 +51,8 @@ export async function loadModel(source: ModelSource, limits: ModelLimits): Promi
 }
 
 function fromShape(name: string, limits: ModelLimits): LoadedModel {
-  const shapes = knownShapes();
-  const shape = Object.hasOwn(shapes, name) ? shapes[name] : undefined;
-  if (shape === undefined) {
-    throw inputError(
-      `${name}: no such file or directory, and no shape known by this name`,
-      `name a checkpoint folder, a config.json, a model.ts, or one of ${Object.keys(shapes).join(", ")}`,
-    );
-  }
+  const shape = shapeNamed(name);
+  if (shape === undefined) throw noSuchModel(name, "a checkpoint folder, a config.json, a model.ts");
   const config = readConfig(shape.config);
   const program = buildModel(config, limits);
   return { program, checkpoint: null, eosIds: config.eosTokenIds, origin: name, warnings: [] };

@@ -62,7 +62,7 @@ async function run(model: string, options: Options, io: Io): Promise<void> {
   const base = await simulateSetting(setting, record);
   const variants: Variant[] = [];
   for (const { name, title, change } of questions) {
-    variants.push({ name, title, step: await simulateSetting(change(base.setting)) });
+    variants.push({ name, title, step: await simulateSetting(change(base.setting), false, base.plan) });
   }
   if (options.out !== undefined) saveTrace(base, options.out, io);
   io.stdout.write(

@@ -1,9 +1,10 @@
 /** @file What is to be measured: a checkpoint, a config.json, or a public shape by its name. */
 import { existsSync, statSync } from "node:fs";
 import { join } from "node:path";
-import { buildModel, knownShapes, readConfig, type ModelConfig, type ModelLimits } from "@mpk/models";
+import { buildModel, readConfig, type ModelConfig, type ModelLimits } from "@mpk/models";
 import { inputError, jsonLimits, messageOf, MpkError, readJsonFile } from "@mpk/runtime";
 import type { ModelSource } from "../load.ts";
+import { noSuchModel, shapeNamed } from "../shape.ts";
 
 export interface MeasuredModel {
   /** As people write it. */
@@ -23,15 +24,9 @@ export interface MeasuredModel {
  * @throws MpkError (input) naming the file, with the shapes that are known by name.
  */
 export function measuredModel(name: string): MeasuredModel {
-  const shapes = knownShapes();
-  const known = Object.hasOwn(shapes, name) ? shapes[name] : undefined;
+  const known = shapeNamed(name);
   if (known !== undefined) return fromConfig(known.title, known.config, null);
-  if (!existsSync(name)) {
-    throw inputError(
-      `${name}: no such file or directory, and no shape known by this name`,
-      `name a checkpoint folder, a config.json, or one of ${Object.keys(shapes).join(", ")}`,
-    );
-  }
+  if (!existsSync(name)) throw noSuchModel(name, "a checkpoint folder, a config.json");
   const folder = statSync(name).isDirectory();
   const path = folder ? join(name, "config.json") : name;
   const title = name.replace(/\/+$/, "").replace(/\/config\.json$/, "").split("/").at(-1) ?? name;

@@ -24,7 +24,7 @@ export interface Predicted {
 }
 
 /** Percent by which a prediction is too long. */
-export const errorPercent = ({ nanos, predictedNanos }: Predicted): number =>
+export const errorPercent = ({ nanos, predictedNanos }: Omit<Predicted, "name">): number =>
   (predictedNanos / nanos - 1) * 100;
 
 /**

@@ -106,7 +106,7 @@ export async function explain(
   for (const name of knobsFor(plan, context)) {
     const { title, change } = parseWhatIf(name);
     // A ring that does not fit beside the activations is no choice.
-    const step = await simulateSetting(change(base.setting)).catch(() => null);
+    const step = await simulateSetting(change(base.setting), false, base.plan).catch(() => null);
     if (step !== null) tried.push({ name, title, step, stepNanos: step.simulation.stepNanos });
   }
   const predicted = lossesOf(plan, simulation);

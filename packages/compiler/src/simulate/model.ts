@@ -1,5 +1,5 @@
 /** @file A model's step on a GPU that need not be here: planned for it, then simulated. */
-import { buildModel, knownShapes, readConfig } from "@mpk/models";
+import { buildModel, readConfig } from "@mpk/models";
 import { scheduleTable } from "@mpk/ops";
 import { inputError, messageOf, readBounded } from "@mpk/runtime";
 import {
@@ -9,6 +9,7 @@ import { existsSync } from "node:fs";
 import { planOf, readSoundPlan } from "../files.ts";
 import { isPlanFile, loadModel, type ModelSource } from "../load.ts";
 import type { AttentionChoice } from "../passes.ts";
+import { noSuchModel, shapeNamed } from "../shape.ts";
 
 /** What a simulation starts from; `what if` changes a part of it. */
 export interface Setting {
@@ -47,23 +48,16 @@ export function sourceNamed(
   name: string,
   limits: { readonly maxContext: number; readonly maxTokens?: number },
 ): ModelSource {
-  const shapes = knownShapes();
-  const shape = Object.hasOwn(shapes, name) ? shapes[name] : undefined;
-  if (shape !== undefined && !existsSync(name)) {
-    return buildModel(readConfig(shape.config), { maxTokens: 8, ...limits });
-  }
   if (existsSync(name)) return name;
-  throw inputError(
-    `${name}: no such file or directory, and no shape known by this name`,
-    `name a checkpoint folder, a config.json, a model.ts, a saved plan, or one of ` +
-      Object.keys(shapes).join(", "),
-  );
+  const shape = shapeNamed(name);
+  if (shape !== undefined) return buildModel(readConfig(shape.config), { maxTokens: 8, ...limits });
+  throw noSuchModel(name, "a checkpoint folder, a config.json, a model.ts, a saved plan");
 }
 
 /** A model as people write it: a shape's title, else the last part of its path. */
 export function titleNamed(name: string): string {
-  const shapes = knownShapes();
-  if (Object.hasOwn(shapes, name)) return shapes[name]?.title ?? name;
+  const known = shapeNamed(name);
+  if (known !== undefined) return known.title;
   return name.replace(/\/+$/, "").replace(/\/config\.json$/, "").split("/").at(-1) ?? name;
 }
 
@@ -101,9 +95,15 @@ export async function planSetting({ model, gpu, context, plan, attention }: Sett
   });
 }
 
-/** Simulates a setting's step. @throws MpkError (input) for a model or GPU that cannot be. */
-export async function simulateSetting(setting: Setting, record = false): Promise<SimulatedStep> {
-  const plan = await planSetting(setting);
+/**
+ * Simulates a setting's step. `saved` is the plan of the setting's file, if that is a saved plan which has
+ * been read and proven already: no change to a setting changes it.
+ * @throws MpkError (input) for a model or GPU that cannot be.
+ */
+export async function simulateSetting(
+  setting: Setting, record = false, saved: Plan | null = null,
+): Promise<SimulatedStep> {
+  const plan = saved !== null && isPlanFile(setting.model) ? saved : await planSetting(setting);
   const { gpu } = setting;
   const context = contextOf(plan, setting.context);
   const simulation = simulate(plan, scheduleTable, gpu.constants, { context, record });

@@ -37,10 +37,10 @@ export function taskCosts(
       return sum + context * (share ?? 1) * (hi - lo) * 2 * dtypeBytes.bf16;
     }, 0);
     if (share !== null) copiedBytes[slot] = rows;
+    const isLoaded = share === null && past.length > 0;
     return constants.prologueNanos
       + activations / constants.activationBytesPerNano
-      + (share === null ? rows / constants.stateBytesPerNano : 0)
-      + (share === null && past.length > 0 ? constants.stateNanos : 0)
+      + (isLoaded ? constants.stateNanos + rows / constants.stateBytesPerNano : 0)
       + (isChoice ? constants.stepNanos : 0);
   });
   return { prologue, epilogueNanos: constants.epilogueNanos, copiedBytes };
