@@ -15,7 +15,7 @@ const programs = [modelOf(70, 64), modelOf(700, 64), modelOf(1500, null)];
 
 const samplings = fc.record({
   temperature: fc.constantFrom(0.05, 0.7, 1, 2.5, 1e6),
-  topK: fc.constantFrom(0, 1, 2, 5, 69, 70, 100, 699, 5000),
+  topK: fc.constantFrom(0, 1, 2, 5, 69, 70, 100, 255, 256, 257, 699, 5000),
   topP: fc.constantFrom(0, 1e-9, 0.1, 0.5, 0.95, 0.999999, 1),
   seed: fc.bigInt(0n, 2n ** 63n),
 });

@@ -44,7 +44,7 @@ const sharedPages = 64;
 const deviceFiles = [
   "machine", "core", "folds", "linear", "few_rows", "linear_of_few", "slices", "linear_wide", "heads",
   "columns", "attention", "query_warp", "queries", "tiles", "attention_of_one", "rows", "squares",
-  "sampling", "choose",
+  "candidates", "shortlist", "sampling", "choose",
   "decode", "pack",
 ] as const;
 /** Those that plans with flagged values have besides. */

@@ -95,6 +95,8 @@ constexpr u32 kReportStream = 2u;
 // [tiles.cuh]
 // [attention_of_one.cuh]
 // [rows.cuh]
+// [candidates.cuh]
+// [shortlist.cuh]
 // [sampling.cuh]
 // [choose.cuh]
 // ---- tables of this plan ---------------------------------------------------------------------
