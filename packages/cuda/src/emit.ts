@@ -42,8 +42,8 @@ const eventStride = 128;
 /** Page-table entries kept in shared memory; later ones are read from L2. */
 const sharedPages = 64;
 const deviceFiles = [
-  "machine", "core", "folds", "linear", "few_rows", "linear_of_few", "slices", "linear_wide", "heads",
-  "columns", "attention", "query_warp", "queries", "tiles", "attention_of_one", "rows", "squares",
+  "machine", "core", "folds", "linear", "few_rows", "linear_of_few", "slices", "wide_ends", "linear_wide",
+  "heads", "columns", "attention", "query_warp", "queries", "tiles", "attention_of_one", "rows", "squares",
   "candidates", "shortlist", "sampling", "choose",
   "decode", "pack",
 ] as const;

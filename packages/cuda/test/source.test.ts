@@ -169,7 +169,7 @@ describe("the text needs nothing from outside", () => {
     for (const file of [...splitFiles, "squares.cuh"]) {
       expect(split).toContain(deviceText(file).trim());
     }
-    const others = ["profile.cuh", "slices.cuh", "linear_wide.cuh", "squares.cuh", ...splitFiles];
+    const others = ["profile.cuh", "slices.cuh", "wide_ends.cuh", "linear_wide.cuh", "squares.cuh", ...splitFiles];
     for (const file of files.filter((name) => !others.includes(name))) {
       expect(withFlags).toContain(deviceText(file, { profile: false, flags: true }).trim());
     }

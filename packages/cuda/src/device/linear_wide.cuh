@@ -4,55 +4,25 @@
 // of their tiles for all tokens in registers, of all K blocks or of every so many, while the next slices
 // of x are on their way.
 
-// ---- the end of a tile group -------------------------------------------------------------------
-// Partial sums in shared memory: `slots` for each output, one `slot` floats behind the other.
-struct PartialSums {
-  const float* at;  // [tile][token][16]
-  u32 tile, slot, slots;
-
-  MPK_DEVICE float sum(u32 t, u32 token, u32 row) const {
-    const float* p = at + t * tile + token * 16 + row;
-    float total = 0.0f;
-    for (u32 i = 0; i < slots; i++) total += p[i * slot];
-    return total;
-  }
-};
-
-// Finishes every output of `tiles` tiles. `first` are the extras of this thread's first output.
+// ---- one token -----------------------------------------------------------------------------------
+// Finishes a group's outputs, one a thread, from the warps' sums: [warp][tile][16].
 template <class C>
-MPK_DEVICE void finish_tiles(Context& c, const u32* ops, const PartialSums& sums, u32 tile0,
-                             u32 tiles, u32 rows, const typename C::Extras& first) {
-  constexpr u32 kWidth = C::kWidth, kBatch = 4;
-  typename C::Out* out = in_scratch<typename C::Out>(c, ops[C::kOutOperand]);
-  const u32 count = tiles * rows * kWidth;
-  for (u32 base = c.thread; base < count; base += kBatch * kConsumerThreads) {
-    // All loads of a batch, then its stores: the compiler cannot know them apart.
-    typename C::Extras extras[kBatch] = {};
-    extras[0] = first;
-#pragma unroll
-    for (u32 i = 0; i < kBatch; i++) {
-      const u32 e = base + i * kConsumerThreads;
-      const u32 column = (tile0 + e / (kWidth * rows)) * kWidth + e % kWidth;
-      if (e == c.thread || e >= count || column >= C::kN) continue;
-      extras[i].load(c, ops, e / kWidth % rows, column);
-    }
-#pragma unroll
-    for (u32 i = 0; i < kBatch; i++) {
-      const u32 e = base + i * kConsumerThreads, tile = e / (kWidth * rows);
-      const u32 token = e / kWidth % rows, r = e % kWidth;
-      const u32 column = (tile0 + tile) * kWidth + r;
-      if (e >= count || column >= C::kN) continue;
-      float acc[C::kGroups];
-      for (u32 g = 0; g < C::kGroups; g++) acc[g] = sums.sum(tile, token, g * kWidth + r);
-      if constexpr (C::kScales) {
-        for (u32 g = 0; g < C::kGroups; g++) acc[g] *= row_scales(c)[token * 2];
-      }
-      store_one(out + static_cast<u64>(token) * C::kOutStride + column, extras[i].epilogue(acc));
-    }
+MPK_DEVICE void finish_one_row(Context& c, const u32* ops, const float* sums, u32 tile0, u32 tiles,
+                               const typename C::Extras& extras) {
+  static_assert(C::kTilesPerGroup * C::kWidth <= kConsumerThreads, "an output a thread");
+  const u32 tile = c.thread / C::kWidth, row = c.thread % C::kWidth;
+  const u32 column = (tile0 + tile) * C::kWidth + row;
+  if (tile >= tiles || column >= C::kN) return;
+  float acc[C::kGroups];
+  for (u32 g = 0; g < C::kGroups; g++) {
+    const float* p = sums + tile * 16 + g * C::kWidth + row;
+    acc[g] = 0.0f;
+    for (u32 w = 0; w < kConsumerWarps; w++) acc[g] += p[w * tiles * 16];
+    if constexpr (C::kScales) acc[g] *= row_scales(c)[0];
   }
+  store_one(in_scratch<typename C::Out>(c, ops[C::kOutOperand]) + column, extras.epilogue(acc));
 }
 
-// ---- one token -----------------------------------------------------------------------------------
 // A group's chunks in turn, each warp's sums added to its own slot, [tile][16].
 template <class C>
 MPK_DEVICE void multiply_one_row(Context& c, u32 chunk, u32 tiles, float* slot) {
@@ -86,7 +56,8 @@ template <class C> MPK_DEVICE void run_one_row(Context& c, const u32* in) {
   if (OneRow<C>::kFits) one.load_gains(c, ops);
   begin_task(c, in);
   const typename C::X* x = in_scratch<typename C::X>(c, ops[C::kXOperand]);
-  if constexpr (C::kScales) scale_products<C>(c, ops, 1);
+  typename Either<C::kScales, ProductScales<C>, NoScales>::Type scales = {};
+  scales.ask(c, ops, 1);
   if constexpr (OneRow<C>::kFits) {
     one.load(c, x);
   } else {
@@ -105,10 +76,10 @@ template <class C> MPK_DEVICE void run_one_row(Context& c, const u32* in) {
     warp_barrier();
     //profile: if (chunk == c.chunk) mark_aside(c, kMarkAsked, clock_word());
     multiply_one_row<C>(c, chunk, tiles, slot);
+    if (tile0 == in[kWordTileLo]) scales.put(c, ops, 1);
     consumer_barrier();
     //profile: mark_aside(c, kMarkConsumed, clock_word());
-    finish_tiles<C>(c, ops, PartialSums{partial, 16, tiles * 16, kConsumerWarps}, tile0, tiles, 1,
-                    first);
+    finish_one_row<C>(c, ops, partial, tile0, tiles, first);
     chunk += tiles * C::kChunksPerTile;
   }
   c.chunk = chunk;
@@ -188,26 +159,15 @@ MPK_DEVICE void multiply_tokens(const Context& c, const u8* const (&stages)[kTil
   }
 }
 
-// Joins the second accumulators, then writes a tile's sums to [token][16] floats.
-MPK_DEVICE void store_sums(float* to, u32 tokenRows, u32 rows, u32 lane, TokenSums& acc) {
+// Joins the second accumulators of a tile.
+MPK_DEVICE void join_sums(u32 tokenRows, TokenSums& acc) {
 #pragma unroll
-  for (u32 t = 0; t < kTokenSums; t++) {
+  for (u32 second = 1; second <= kTokenSums / 2; second *= 2) {
+    if (tokenRows != second * 8) continue;
 #pragma unroll
-    for (u32 second = 1; second <= kTokenSums / 2; second *= 2) {
-      if (t < second && tokenRows == second * 8) {
+    for (u32 t = 0; t < second; t++) {
 #pragma unroll
-        for (u32 i = 0; i < 4; i++) acc[t][i] += acc[t + second][i];
-      }
-    }
-    const u32 token = t * 8 + (lane & 3u) * 2, row = lane >> 2;
-    if (t * 8 >= tokenRows) continue;
-    if (token < rows) {
-      to[token * 16 + row] = acc[t][0];
-      to[token * 16 + row + 8] = acc[t][2];
-    }
-    if (token + 1 < rows) {
-      to[(token + 1) * 16 + row] = acc[t][1];
-      to[(token + 1) * 16 + row + 8] = acc[t][3];
+      for (u32 i = 0; i < 4; i++) acc[t][i] += acc[t + second][i];
     }
   }
 }
@@ -227,15 +187,9 @@ struct Sharing {
 
 template <class C> struct Group {
   static constexpr u32 kTiles = (C::kTilesPerGroup + kConsumerWarps - 1) / kConsumerWarps;
+  static constexpr u32 kBatch = 2;  // octets
   TokenSums acc[kTiles];
-
-  MPK_DEVICE void clear() {
-    for (u32 m = 0; m < kTiles; m++) {
-      for (u32 t = 0; t < kTokenSums; t++) {
-        for (u32 i = 0; i < 4; i++) acc[m][t][i] = 0.0f;
-      }
-    }
-  }
+  Octet<C> early[kSharedOctets];
 
   // A slice of `count` chunks a tile, from chunk number `chunk` of the ring on. Who has a chunk to himself
   // frees it; chunks of several warps are freed by `release`.
@@ -267,22 +221,79 @@ template <class C> struct Group {
     for (u32 i = c.warp; i < chunks; i += kConsumerWarps) release_stage(c, chunk + i);
   }
 
+  // Of octets that this warp will finish for all that share its tile: extras, while weights stream by.
+  MPK_DEVICE void load_early(const Context& c, const u32* ops, const Sharing& by, u32 rows, u32 tile0) {
+    if (by.kWays == 1 || by.part >= by.kWays) return;
+#pragma unroll
+    for (u32 j = 0; j < kSharedOctets; j++) {
+      early[j].load(c, ops, tile0 + by.tile, by.part + j * by.kWays, rows);
+    }
+  }
+
   // All consumer threads, after a barrier; the buffers are free now.
   MPK_DEVICE void finish(Context& c, const u32* ops, const Sharing& by, u32 tokenRows, u32 rows,
                          u32 tile0) {
-    float* sums = reinterpret_cast<float*>(c.work);
+    if (by.kWays > 1) {
+      finish_shared(c, ops, by, tokenRows, rows, tile0);
+      return;
+    }
 #pragma unroll
     for (u32 m = 0; m < kTiles; m++) {
-      const u32 done = m * kConsumerWarps;
-      if (done >= by.tiles) continue;
-      const u32 tiles = by.tiles - done < by.ways ? by.tiles - done : by.ways;
-      typename C::Extras first = {};
-      load_first_extras<C>(c, ops, tile0 + done, tiles, rows, first);
-      if (m > 0) consumer_barrier();  // the sums before have been read
-      store_sums(sums + c.warp * rows * 16, tokenRows, rows, c.lane, acc[m]);
-      consumer_barrier();
-      finish_tiles<C>(c, ops, PartialSums{sums, rows * 16, by.ways * rows * 16, by.kWays},
-                      tile0 + done, tiles, rows, first);
+      const u32 tile = by.tile + m * kConsumerWarps;
+      if (by.part > 0 || tile >= by.tiles) continue;
+      join_sums(tokenRows, acc[m]);
+#pragma unroll
+      for (u32 t0 = 0; t0 < kTokenRows / 8; t0 += kBatch) {
+        if (t0 * 8 >= tokenRows) break;
+        // All loads of a batch, then its stores: the compiler cannot know them apart.
+        Octet<C> octets[kBatch] = {};
+#pragma unroll
+        for (u32 t = 0; t < kBatch; t++) octets[t].load(c, ops, tile0 + tile, t0 + t, rows);
+#pragma unroll
+        for (u32 t = 0; t < kBatch; t++) {
+          float total[Octet<C>::kCount][C::kGroups] = {};
+          gather(c, acc[m][t0 + t], total);
+          octets[t].store(c, ops, tile0 + tile, t0 + t, rows, total);
+        }
+      }
+    }
+  }
+
+  // A whole tile's sums of an octet, by output.
+  MPK_DEVICE static void gather(Context& c, const float (&acc)[4],
+                                float (&total)[Octet<C>::kCount][C::kGroups]) {
+    if constexpr (Octet<C>::kOwn) {
+#pragma unroll
+      for (u32 i = 0; i < 4; i++) total[i % Octet<C>::kCount][i / Octet<C>::kCount] = acc[i];
+    } else {
+      float* own = reinterpret_cast<float*>(c.work) + c.warp * kOctetSums;
+      warp_barrier();  // the octet before has been read
+      put_octet(own, c.lane, acc);
+      warp_barrier();
+      add_warps<C, 1>(own, 0, c.lane, total);
+    }
+  }
+
+  // Each warp of a tile finishes every so many of its octets. Tiles that warps share are one a warp.
+  MPK_DEVICE void finish_shared(Context& c, const u32* ops, const Sharing& by, u32 tokenRows, u32 rows,
+                                u32 tile0) {
+    const u32 octets = tokenRows / 8, slot = octets * kOctetSums;
+    float* sums = reinterpret_cast<float*>(c.work);
+    if (!kHoldsEarly) load_early(c, ops, by, rows, tile0);
+    join_sums(tokenRows, acc[0]);
+#pragma unroll
+    for (u32 t = 0; t < kTokenRows / 8; t++) {
+      if (t < octets) put_octet(sums + c.warp * slot + t * kOctetSums, c.lane, acc[0][t]);
+    }
+    consumer_barrier();
+    if (by.part >= by.kWays) return;
+#pragma unroll
+    for (u32 j = 0; j < kSharedOctets; j++) {
+      const u32 octet = by.part + j * by.kWays;
+      if (octet >= octets) break;
+      float total[Octet<C>::kCount][C::kGroups] = {};
+      add_octets<C>(sums + by.tile * slot + octet * kOctetSums, by.ways * slot, by.kWays, c.lane, total);
+      early[j].store(c, ops, tile0 + by.tile, octet, rows, total);
     }
   }
 };
@@ -295,6 +306,7 @@ template <class C> MPK_DEVICE void run_many_rows(Context& c, const u32* in) {
   Slices<C> x = {};
   x.ops = ops;
   if (C::kNorm) scale_rows<C>(c, in_scratch<typename C::X>(c, ops[C::kXOperand]), rows);
+  typename Either<C::kScales, ProductScales<C>, NoScales>::Type scales = {};
   u32 chunk = c.chunk;
   for (u32 tile0 = in[kWordTileLo]; tile0 < tileHi; tile0 += C::kTilesPerGroup) {
     const u32 left = tileHi - tile0;
@@ -306,24 +318,21 @@ template <class C> MPK_DEVICE void run_many_rows(Context& c, const u32* in) {
     if (count > most) count = most;
     if (count > C::kChunksPerTile) count = C::kChunksPerTile;
     x.open(count * kChunkColumns);
-    x.bring(c, 0, 0);
-    x.bring(c, 1, 1);
-    if constexpr (C::kScales) {
-      if (tile0 == in[kWordTileLo]) scale_products<C>(c, ops, rows);
-    }
-    Group<C> group;
-    group.clear();
+    for (u32 i = 0; i + 1 < kBuffers; i++) x.bring(c, i, i);
+    if (tile0 == in[kWordTileLo]) scales.ask(c, ops, rows);
+    Group<C> group = {};
+    if (kHoldsEarly) group.load_early(c, ops, by, rows, tile0);
     // Else what the slices' addresses need of the thread is kept from here on, in registers.
     forget(c.lane);
     forget(c.warp);
     u32 before = 0;  // chunks of the slice before
     for (u32 k = 0, slice = 0, buffer = 0; k < C::kChunksPerTile; k += count, slice++) {
       const u32 now = C::kChunksPerTile - k < count ? C::kChunksPerTile - k : count;
-      await_copies<1>();
+      await_copies<kBuffers - 2>();
       consumer_barrier();
       //profile: if (chunk == c.chunk) mark_aside(c, kMarkAsked, clock_word());
       group.release(c, by, chunk - before, before);
-      x.bring(c, slice + 2, buffer == 0 ? 2 : buffer - 1);
+      x.bring(c, slice + kBuffers - 1, buffer == 0 ? kBuffers - 1 : buffer - 1);
       const u32 row = c.lane >> 2, flip = x.swap(row) / 64;
       const u8* at = c.work + buffer * kSliceBytes + row * x.rowBytes + (c.lane & 3u) * 16;
       group.multiply(c, by, SliceView{at, x.rowBytes, flip}, chunk, now);
@@ -331,11 +340,13 @@ template <class C> MPK_DEVICE void run_many_rows(Context& c, const u32* in) {
       chunk += before;
       buffer = buffer == kBuffers - 1 ? 0 : buffer + 1;
     }
+    if (tile0 == in[kWordTileLo]) scales.put(c, ops, rows);
     consumer_barrier();
     //profile: mark_aside(c, kMarkConsumed, clock_word());
     group.release(c, by, chunk - before, before);
     group.finish(c, ops, by, tokenRows, rows, tile0);
-    consumer_barrier();
+    //profile: if (c.thread == 0) mark(c, kMarkStored);
+    if (left > C::kTilesPerGroup) consumer_barrier();  // the next slices take the place of sums
   }
   c.chunk = chunk;
   end_task(c, in);

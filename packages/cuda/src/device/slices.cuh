@@ -7,6 +7,8 @@
 constexpr u32 kTokenRows = kMaxTokens <= 16 ? 16 : kMaxTokens <= 32 ? 32 : 64;
 // Accumulators of a tile, eight tokens each. Fewer tokens use two for each, to halve the chain.
 constexpr u32 kTokenSums = kTokenRows <= 32 ? 4 : 8;
+// Whether numbers wait in registers while weights are multiplied.
+constexpr bool kHoldsEarly = kConsumerRegisters >= 200;
 // Shared memory of such a task: buffers for slices of x, then [row] scale and mean.
 constexpr u32 kBuffers = 3;
 constexpr u32 kScaleBytes = kTokenRows * 8;
@@ -153,33 +155,49 @@ template <class C> struct Slices {
   }
 };
 
-// What scales the products of each row, from the sums of squares of x's blocks; all consumer warps.
-template <class C> MPK_DEVICE void scale_products(const Context& c, const u32* ops, u32 rows) {
-  constexpr u32 kTurns = (C::kBlocks + 31) / 32, kRows = kTurns <= 2 ? 4 : 1;
-  const float* squares = in_scratch<float>(c, ops[C::kSquaresOperand]);
-#pragma unroll 1
-  for (u32 row0 = c.warp; row0 < rows; row0 += kRows * kConsumerWarps) {
-    float part[kRows][kTurns];
+// What scales the products of each row, from the sums of squares of x's blocks, by the row's warp. Asked
+// for before the weights, and added up behind them: nobody waits for them. Where registers are few, both
+// are behind them.
+template <class C> struct ProductScales {
+  static constexpr u32 kTurns = (C::kBlocks + 31) / 32;
+  static constexpr u32 kRows = (kTokenRows + kConsumerWarps - 1) / kConsumerWarps;
+  float part[kRows][kTurns];
+
+  MPK_DEVICE void ask(const Context& c, const u32* ops, u32 rows) {
+    if (kHoldsEarly) load(c, ops, rows);
+  }
+  MPK_DEVICE void load(const Context& c, const u32* ops, u32 rows) {
+    const float* squares = in_scratch<float>(c, ops[C::kSquaresOperand]);
 #pragma unroll
     for (u32 r = 0; r < kRows; r++) {
 #pragma unroll
       for (u32 t = 0; t < kTurns; t++) {
-        const u32 row = row0 + r * kConsumerWarps, block = t * 32 + c.lane;
+        const u32 row = c.warp + r * kConsumerWarps, block = t * 32 + c.lane;
         const float* from = squares + static_cast<u64>(row) * C::kSquaresStride + block;
         part[r][t] = row < rows && block < C::kBlocks ? load_f32(from) : 0.0f;
       }
     }
+  }
+  // A barrier lies between this and who reads them.
+  MPK_DEVICE void put(const Context& c, const u32* ops, u32 rows) {
+    if (!kHoldsEarly) load(c, ops, rows);
 #pragma unroll
     for (u32 r = 0; r < kRows; r++) {
+      const u32 row = c.warp + r * kConsumerWarps;
+      if (row >= rows) break;
       float sum = 0.0f;
 #pragma unroll
       for (u32 t = 0; t < kTurns; t++) sum += part[r][t];
       sum = warp_sum(sum) * (1.0f / static_cast<float>(C::kK));
-      const u32 row = row0 + r * kConsumerWarps;
-      if (c.lane == 0 && row < rows) row_scales(c)[row * 2] = m_rsqrt(sum + C::kEps);
+      if (c.lane == 0) row_scales(c)[row * 2] = m_rsqrt(sum + C::kEps);
     }
   }
-}
+};
+// Of products that nothing scales.
+struct NoScales {
+  MPK_DEVICE void ask(const Context&, const u32*, u32) {}
+  MPK_DEVICE void put(const Context&, const u32*, u32) {}
+};
 
 // One warp: the sum of f over a row's columns.
 template <class C, class F> MPK_DEVICE float sum_row(const Context& c, const typename C::X* row,

@@ -125,7 +125,7 @@ export function wideRoom(
       if (tokens === 1 && oneRow <= work) return oneRow;
       const rows = tokens <= 8 ? 8 : rowsFor(tokens);
       const slices = buffers * rows * blocksPerChunk * tokenBlockBytes;
-      return statistics + Math.max(slices, tokens * consumerWarps * tileRows * 4);
+      return statistics + Math.max(slices, rows * consumerWarps * tileRows * 4);
     },
   };
 }
