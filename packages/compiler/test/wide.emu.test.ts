@@ -17,6 +17,13 @@ test("the same, rows normed once for all SMs, no race", async () => {
   });
 }, 240_000);
 
+test("more slices of x than have room at once, no race", async () => {
+  const program = passed(linears(16, 4096));
+  await expectSame({
+    program, sms: 2, promptIds: prompt(19), maxTokens: 2, scheduleSeed: 4, instrument: "races",
+  });
+}, 240_000);
+
 test.each([
   [64, 131, 16, "sm_120"], [16, 27, 32, "sm_80"],
 ])("a decoder, at most %i tokens a step, a prompt of %i, heads of %i, for %s", async (

@@ -1,5 +1,5 @@
-// Slices of a linear's x for the steps of many tokens: K columns of all rows as bf16, in one of three
-// buffers of shared memory. One is multiplied by while the next two are on their way. A row's 64-byte
+// Slices of a linear's x for the steps of many tokens: K columns of all rows as bf16, in buffers of
+// shared memory. One is multiplied by while those of the others are on their way. A row's 64-byte
 // blocks lie in pairs that every other row has swapped, unless an odd number of blocks does as much: so
 // eight lanes that read two rows meet no bank twice.
 
@@ -9,9 +9,11 @@ constexpr u32 kTokenRows = kMaxTokens <= 16 ? 16 : kMaxTokens <= 32 ? 32 : 64;
 constexpr u32 kTokenSums = kTokenRows <= 32 ? 4 : 8;
 // Whether numbers wait in registers while weights are multiplied.
 constexpr bool kHoldsEarly = kConsumerRegisters >= 200;
-// Shared memory of such a task: buffers for slices of x, then [row] scale and mean.
-constexpr u32 kBuffers = 3;
+// Shared memory of such a task: buffers for slices of x, then [row] scale and mean. As many buffers as
+// hold the columns of a whole chunk, but three at least: x comes from L2, so what is on its way bounds it.
 constexpr u32 kScaleBytes = kTokenRows * 8;
+constexpr u32 kWholeSlices = (kWorkBytes - kScaleBytes) / (kTokenRows * (kStageBytes / 1024) * 64);
+constexpr u32 kBuffers = kWholeSlices < 3 ? 3 : kWholeSlices > 6 ? 6 : kWholeSlices;
 constexpr u32 kSliceBytes = (kWorkBytes - kScaleBytes) / kBuffers / 128 * 128;
 
 MPK_DEVICE u32 token_rows(u32 tokens) {

@@ -29,15 +29,22 @@ const rowsFor = (maxTokens: number): number => 2 ** Math.ceil(Math.log2(Math.max
 /** Tiles whose sums one warp can hold in registers. */
 const tilesPerWarp = 2;
 /** Slices of x that are in shared memory at once: one is used, the others are on their way. */
-const buffers = 3;
+const [fewestBuffers, mostBuffers] = [3, 6];
 
 /** Shared memory of a task: slices of x of `blocks` K blocks, and the rows' statistics. */
 const slicesBytes = (rows: number, blocks: number): number =>
-  rows * (buffers * blocks * tokenBlockBytes + statisticsBytes);
+  rows * (fewestBuffers * blocks * tokenBlockBytes + statisticsBytes);
+
+/** Buffers as slices.cuh makes them: as many as hold the columns of a chunk that fills its stage. */
+function buffersIn(rows: number, work: number, stageBytes: number): number {
+  const whole = rows * Math.floor(stageBytes / blockBytes) * tokenBlockBytes;
+  const fitting = Math.floor((work - rows * statisticsBytes) / whole);
+  return Math.min(mostBuffers, Math.max(fewestBuffers, fitting));
+}
 
 /** Bytes of one of the buffers, as slices.cuh lays them out. */
-const bufferBytes = (rows: number, work: number): number =>
-  Math.floor((work - rows * statisticsBytes) / buffers / bufferStep) * bufferStep;
+const bufferBytes = (rows: number, work: number, stageBytes: number): number =>
+  Math.floor((work - rows * statisticsBytes) / buffersIn(rows, work, stageBytes) / bufferStep) * bufferStep;
 
 /** Shared memory of a task at its end: partial sums of a tile a warp, and the statistics. */
 const sumsBytes = (rows: number, warps: number): number =>
@@ -77,7 +84,7 @@ export function wideLayout(op: OpInstance<LinearAttrs>, budget: PackingBudget): 
   const [k, n] = [inputColumns(op, 0), outputColumns(op)];
   const rows = rowsFor(op.maxTokens);
   const work = budget.activationBytes + 2 * budget.partialBytes;
-  const fitting = Math.floor(bufferBytes(rows, work) / (rows * tokenBlockBytes));
+  const fitting = Math.floor(bufferBytes(rows, work, chunkBytes) / (rows * tokenBlockBytes));
   const most = Math.min(Math.floor(chunkBytes / blockBytes), fitting);
   if (most < 1 || sumsBytes(rows, consumerWarps) > work) {
     const needs = Math.max(slicesBytes(rows, 1), sumsBytes(rows, consumerWarps));
@@ -112,7 +119,7 @@ const oneRowBytes = (
 export function wideRoom(
   { maxTokens }: OpInstance<LinearAttrs>,
   layout: StreamLayout,
-  { activationBytes, partialBytes, consumerWarps, stages }: PackingBudget,
+  { activationBytes, partialBytes, consumerWarps, stages, chunkBytes }: PackingBudget,
 ): TaskRoom {
   const work = activationBytes + 2 * partialBytes;
   const { blocksPerChunk, tilesPerGroup } = layout;
@@ -124,6 +131,7 @@ export function wideRoom(
     bytes(tokens) {
       if (tokens === 1 && oneRow <= work) return oneRow;
       const rows = tokens <= 8 ? 8 : rowsFor(tokens);
+      const buffers = buffersIn(rowsFor(maxTokens), work, chunkBytes);
       const slices = buffers * rows * blocksPerChunk * tokenBlockBytes;
       return statistics + Math.max(slices, rows * consumerWarps * tileRows * 4);
     },
