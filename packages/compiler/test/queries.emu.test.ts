@@ -17,6 +17,8 @@ const cases: readonly (readonly [
     { heads: 3, kvHeads: 1, headDim: 48, window: 20 }, 64, 101, "sm_90a"],
   ["no octet full, a window over steps, by cp.async",
     { heads: 2, kvHeads: 2, headDim: 80, window: 40, rope: null }, 21, 75, "sm_80"],
+  ["all rows of a unit at once, half a block of dims",
+    { heads: 3, kvHeads: 1, headDim: 80, qkNorm: true }, 16, 110, "sm_90a"],
   ["the widest heads, with less in registers", { heads: 2, kvHeads: 1, headDim: 256 }, 3, 40, "sm_120"],
 ];
 

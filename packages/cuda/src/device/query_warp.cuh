@@ -5,8 +5,12 @@
 // dims, for two products of 16 dims: which dims those are is any order that both operands share.
 template <class C> struct QueryMap {
   static constexpr u32 kBlocks = (C::kD + 31) / 32;  // of 32 dims, four lanes' 16 bytes
+  // Whether a unit's keys and values are asked for at once, all of them: a latency a unit, not four. With
+  // more queries most warps have some, and the past is staged.
+  static constexpr bool kWhole = kMaxTokens > 8 && kMaxTokens <= 32 && kConsumerRegisters >= 200 &&
+                                 kBlocks >= 2 && kBlocks <= 4;
   // Blocks of keys or values in registers; the widest heads' sums leave room for one.
-  static constexpr u32 kAtOnce = kBlocks < 2 || kBlocks > 6 ? 1 : 2;
+  static constexpr u32 kAtOnce = kWhole ? kBlocks : kBlocks < 2 || kBlocks > 6 ? 1 : 2;
   // Rows of shared memory: neighbours in other banks, two of them serve eight lanes.
   static constexpr u32 kRowBytes = kBlocks * 64 + (kBlocks % 2 == 0 ? 64 : 0);
   static constexpr u32 kRows = (kMaxTokens + 7) / 8 * 8;
@@ -163,14 +167,15 @@ template <class C> struct QueryWarp {
     // This lane's part of its row of the first term.
     const u8* query = QueryShared<C>(c.work).row(0, own < c.tokens ? own : c.tokens - 1) + q * 16;
     float score[2][4] = {};
+    RowBlocks<C> v;
 #pragma unroll 1
     for (u32 first = 0; first < Map::kBlocks; first += Map::kAtOnce) {
       RowBlocks<C> k;
       k.load(unit.keys, unit.at, first, q);
+      if (Map::kWhole) v.load(unit.values, unit.at, 0, q);
       multiply_keys(k, query, first, q, score);
     }
-    RowBlocks<C> v;
-    v.load(unit.values, unit.at, 0, q);
+    if (!Map::kWhole) v.load(unit.values, unit.at, 0, q);
     hide(c, token0, base, limit, score);
     sums.take(score);
     UnitWeights<2> weights;
