@@ -1,5 +1,5 @@
 /** @file Which passes a model goes through: those of every model, and those that its limits ask for. */
-import { passesOfSteps, splitAttention, type Pass, type Program } from "@mpk/ir";
+import { passesOfSteps, roundAttended, splitAttention, type Pass, type Program } from "@mpk/ir";
 import type { Machine } from "@mpk/schedule";
 
 /**
@@ -25,5 +25,7 @@ export function passesFor(
 ): readonly Pass[] {
   const isSplit = choice === "split" || (choice === "auto" && limits.maxContext > longestWhole);
   const passes = passesOfSteps(limits);
-  return isSplit ? [...passes, splitAttention(machine.sms)] : passes;
+  // The parts of a context are added up before anything is rounded.
+  if (isSplit) return [...passes.filter((pass) => pass !== roundAttended), splitAttention(machine.sms)];
+  return passes;
 }

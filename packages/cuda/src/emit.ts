@@ -1,5 +1,6 @@
 /** @file Plan in, one `.cu` and its Manifest out. Deterministic to the byte. */
 import { readFileSync } from "node:fs";
+import { fewTokens } from "@mpk/ir";
 import { type Plan, type ScheduleTable, sharedReserveBytes } from "@mpk/schedule";
 import { type Bodies, renderBodies } from "./bodies.ts";
 import type { BodyTable } from "./body.ts";
@@ -60,6 +61,8 @@ export interface KernelParts {
   readonly past?: boolean;
   /** Weights give way to keys and values: see `holdsStream`. */
   readonly hold?: boolean;
+  /** Steps may have more tokens than a few. */
+  readonly many?: boolean;
 }
 
 /** A device file's text. Lines marked `//profile:` are code with `profile`, else left out, and so on. */
@@ -69,7 +72,7 @@ export function deviceText(
 ): string {
   const text = readFileSync(new URL(`./device/${name}`, import.meta.url), "utf8");
   const shown = (from: string): string =>
-    from.replaceAll(/^( *)\/\/(profile|flags|past|hold): (.*\n)/gm, (_, indent, part, line) =>
+    from.replaceAll(/^( *)\/\/(profile|flags|past|hold|many): (.*\n)/gm, (_, indent, part, line) =>
       parts[part as keyof KernelParts] ? `${indent}${line}` : "",
     );
   // A line may be marked twice.
@@ -268,6 +271,7 @@ export function emit(
   const usesSplit = bodies.bodies.some(({ run }) => /^attention_(part|merge)$/.test(run));
   const parts = {
     profile, flags: plan.flags.value.length > 0, past: usesSplit, hold: holdsStream(plan, bodies),
+    many: plan.program.limits.maxTokens > fewTokens,
   };
   const device = Object.fromEntries(
     [...deviceFiles, ...flagFiles].map((name) => [name, deviceText(`${name}.cuh`, parts).trim()]),

@@ -157,7 +157,7 @@ describe("the text needs nothing from outside", () => {
     const made = planOf(linears(16));
     const folder = new URL("../src/device/", import.meta.url);
     const files = readdirSync(folder).filter((name) => name.endsWith(".cuh"));
-    const parts = { profile: true, flags: false };
+    const parts = { profile: true, flags: false, many: true };
     const { source } = emitReal(made, "sm_90a", true);
     for (const file of files) {
       const isLeftOut = [...flagFiles, ...splitFiles, "squares.cuh"].includes(file);

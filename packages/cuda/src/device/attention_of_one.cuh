@@ -137,6 +137,10 @@ template <class C> MPK_DEVICE void run_attention_of_one(Context& c, const u32* i
       //flags:   if (!is_aborted(c)) store_word(c, word_at(out + head * C::kD + d), f32_to_bits(value));
       //flags:   continue;
       //flags: }
+      //many: if (C::kRounds) {
+      //many:   store_one(in_scratch<u16>(c, operands(in)[C::kOutOperand]) + head * C::kD + d, value);
+      //many:   continue;
+      //many: }
       store_attended(out + head * C::kD + d, value);
     }
     if (head % kGroup == 0) append_rows<C>(c, s.k, s.v, cache, pages, kvHead);

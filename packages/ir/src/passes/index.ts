@@ -12,6 +12,7 @@ import { mergeGateUp } from "./merge-gate-up.ts";
 import { mergeProjections } from "./merge-projections.ts";
 import type { Pass } from "./pass.ts";
 import { shareEqualOps } from "./share-equal-ops.ts";
+import { roundAttended } from "./round-attended.ts";
 import { fewTokens, shareNorms } from "./share-norms.ts";
 import { splitAttention } from "./split-attention.ts";
 import { splitSample } from "./split-sample.ts";
@@ -34,7 +35,7 @@ export const defaultPasses: readonly Pass[] = Object.freeze([
 
 /** The passes for programs whose steps may have so many tokens. */
 export const passesOfSteps = ({ maxTokens }: Program["limits"]): readonly Pass[] =>
-  maxTokens > fewTokens ? [...defaultPasses, shareNorms] : defaultPasses;
+  maxTokens > fewTokens ? [...defaultPasses, shareNorms, roundAttended] : defaultPasses;
 
 /** For one of several ranks, as `shard` gives it: sums over ranks stay. */
 export const rankPasses: readonly Pass[] = Object.freeze(
@@ -81,5 +82,6 @@ export function runPasses(
 
 export {
   deadCode, dropAllReduce, foldAttentionPrologue, foldCastAndNorm, foldEpilogue, foldLastRow,
-  fewTokens, mergeGateUp, mergeProjections, shareEqualOps, shareNorms, splitAttention, splitSample,
+  fewTokens, mergeGateUp, mergeProjections, roundAttended, shareEqualOps, shareNorms, splitAttention,
+  splitSample,
 };

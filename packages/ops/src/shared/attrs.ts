@@ -77,6 +77,11 @@ export function nullable<T>(field: Field<T>): Field<T | null> {
   return (value, path) => (value === null ? null : field(value, path));
 }
 
+/** What `field` reads, or `otherwise` where nothing is given. */
+export function optional<T>(field: Field<T>, otherwise: T): Field<T> {
+  return (value, path) => (value === undefined ? otherwise : field(value, path));
+}
+
 /** An object with exactly these fields. A missing or an unknown one is an error. */
 export function record<F extends FieldsByName>(
   fields: F,

@@ -62,6 +62,13 @@ describe("shareNorms", () => {
     expect(norms).toMatchObject([{ kind: "squares" }, null, { kind: "squares" }, null, { kind: "rms" }]);
   });
 
+  it("has attention round what linears read, without a cast between them", () => {
+    const { ops, values } = passed(built(plainForm));
+    const attention = ops.find(({ kind }) => kind === "attention");
+    expect(values[attention?.outputs[0] ?? -1]?.type.dtype).toBe("bf16");
+    expect(ops.filter(({ kind }) => kind === "cast")).toEqual([]);
+  });
+
   it("is for steps of many tokens alone", () => {
     expect(passesOfSteps({ maxTokens: 8, maxContext: 64 })).toBe(defaultPasses);
   });

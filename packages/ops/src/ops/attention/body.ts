@@ -1,11 +1,12 @@
 /** @file attention: its task in the kernel. */
 import type { OpBody } from "@mpk/cuda";
+import { fewTokens } from "@mpk/ir";
 import { templateAt } from "../../shared/body.ts";
 import { checkHeads, headsView } from "./heads.ts";
 import { workBytes } from "./packing.ts";
-import type { AttentionAttrs } from "./semantics.ts";
+import type { WholeAttentionAttrs } from "./semantics.ts";
 
-export const body: OpBody<AttentionAttrs> = {
+export const body: OpBody<WholeAttentionAttrs> = {
   template: templateAt(import.meta.url),
   run: "attention",
   view(op, env) {
@@ -18,6 +19,6 @@ export const body: OpBody<AttentionAttrs> = {
           `the ring, the plan leaves ${env.workBytes}; lower maxTokens`,
       );
     }
-    return headsView(attrs, env);
+    return { ...headsView(attrs, env), many: env.maxTokens > fewTokens, rounds: attrs.out === "bf16" };
   },
 };

@@ -1,7 +1,7 @@
 /** @file attention: what it means. */
 import { ShapeError, intsOf, roundToBf16 } from "@mpk/ir";
 import type { EvalContext, KvState, OpSemantics, Tensor, TensorType, ValueId } from "@mpk/ir";
-import { count, finite, nullable, positive, record } from "../../shared/attrs.ts";
+import { count, finite, nullable, oneOf, optional, positive, record } from "../../shared/attrs.ts";
 import { floatsAt, normalizeRun, resultOf, softmaxRun } from "../../shared/rows.ts";
 import {
   floatActivation,
@@ -28,6 +28,12 @@ export interface AttentionAttrs {
   readonly rope: RopeAttrs | null;
 }
 
+/** Attention as one op, which may round what it gives. */
+export interface WholeAttentionAttrs extends AttentionAttrs {
+  /** Left out: f32. */
+  readonly out: "f32" | "bf16";
+}
+
 export const attentionFields = {
   heads: count,
   kvHeads: count,
@@ -38,7 +44,7 @@ export const attentionFields = {
   rope: nullable(record(ropeFields)),
 };
 
-const readAttrs = record(attentionFields);
+const readAttrs = record({ ...attentionFields, out: optional(oneOf("f32", "bf16"), "f32") });
 
 /** Throws `ShapeError` where fields contradict each other. */
 export function checkAttention<A extends AttentionAttrs>(attrs: A): A {
@@ -191,18 +197,18 @@ export function stateOf(
 }
 
 /**
- * q [T, H·D], k [T, Hkv·D], v [T, Hkv·D], positions i32 [T], gains [D]; state: one KV → f32
+ * q [T, H·D], k [T, Hkv·D], v [T, Hkv·D], positions i32 [T], gains [D]; state: one KV → `out`
  * [T, H·D]. The step's keys (normed and turned) and values enter the cache as bf16; then each token
  * attends to the cache up to itself.
  */
-export const semantics: OpSemantics<AttentionAttrs> = {
+export const semantics: OpSemantics<WholeAttentionAttrs> = {
   name: "attention",
   summary: "Appends keys and values to the cache and attends causally to it.",
   traits: traits("stateful"),
   parseAttrs: (attrs) => checkAttention(readAttrs(attrs, "")),
   infer(attrs, inputs) {
     checkOperands(attrs, inputs);
-    return [{ dtype: "f32", shape: ["T", attrs.heads * attrs.headDim] }];
+    return [{ dtype: attrs.out, shape: ["T", attrs.heads * attrs.headDim] }];
   },
   evaluate(attrs, inputs, ctx, states) {
     const { heads, kvHeads, headDim } = attrs;

@@ -5,7 +5,7 @@ import type { OpInstance, TaskBody, TaskContext } from "@mpk/schedule";
 import { readFloats, readInts, readVector, writeResult } from "../../shared/tasks.ts";
 import type { Interval } from "../../shared/tiles.ts";
 import { attendHead, firstSeen, prepareHeads, rotations } from "./semantics.ts";
-import type { AttentionAttrs } from "./semantics.ts";
+import type { AttentionAttrs, WholeAttentionAttrs } from "./semantics.ts";
 import { headSpan } from "./tiling.ts";
 
 type Op = OpInstance<AttentionAttrs>;
@@ -105,7 +105,7 @@ export function asStateRows(x: Float32Array, tokens: number, kv: Interval): Floa
   });
 }
 
-export const task: TaskBody<AttentionAttrs> = function* attend(op, _layout, ctx) {
+export const task: TaskBody<WholeAttentionAttrs> = function* attend(op, _layout, ctx) {
   const { attrs } = op;
   const { heads, kvHeads, headDim } = attrs;
   const { q: columns, kv, append } = headSpan(attrs, ctx.tileLo, ctx.tileHi);

@@ -2,7 +2,7 @@
 import type { OpTiling } from "@mpk/schedule";
 import { readsInput, tasksOf, writesOutput } from "../../shared/tiles.ts";
 import type { Interval } from "../../shared/tiles.ts";
-import type { AttentionAttrs } from "./semantics.ts";
+import type { AttentionAttrs, WholeAttentionAttrs } from "./semantics.ts";
 
 /** What query heads [lo, hi) touch, in heads and in columns. */
 export interface HeadSpan {
@@ -33,7 +33,7 @@ export function headSpan(attrs: AttentionAttrs, lo: number, hi: number): HeadSpa
 /** Cached positions that a tile's cost stands for; what a step really reads is not known here. */
 const typicalContext = 256;
 
-export const tiling: OpTiling<AttentionAttrs> = tasksOf({
+export const tiling: OpTiling<WholeAttentionAttrs> = tasksOf({
   tiles: (op) => op.attrs.heads,
   placement: "spread",
   regions(op, lo, hi) {
@@ -53,5 +53,5 @@ export const tiling: OpTiling<AttentionAttrs> = tasksOf({
   tileCostBytes: ({ attrs }) => typicalContext * attrs.headDim * 2 * 2,
 }, {
   polls: () => [0, 1, 2],
-  stores: () => true,
+  stores: ({ attrs }) => attrs.out === "f32",
 });
