@@ -67,6 +67,28 @@ describe("a plan", () => {
     );
   });
 
+  it("has ops that read the same value, and stream nothing, on different SMs", () => {
+    const builder = createBuilder({
+      name: "siblings", limits: { maxTokens: 8, maxContext: 64 }, table: toySemantics,
+    });
+    const only = (ids: readonly ValueId[]): ValueId => ids[0] ?? -1;
+    const weight = (name: string, n: number): ValueId =>
+      builder.weight(name, { dtype: "bf16", shape: [n, 32] });
+    const x = only(builder.op({ kind: "lookup", inputs: [builder.input("ids"), weight("table", 64)] }));
+    const attrs = { bias: false, out: "f32" };
+    builder.output("sums", only(builder.op({ kind: "fold", inputs: [x, x], attrs })));
+    builder.output("more", only(builder.op({ kind: "fold", inputs: [x, x, x], attrs })));
+    // Ten tiles leave six SMs that have streamed nothing, fewer than eight tasks want.
+    const product = { groups: 1, slice: 0, lastRow: false };
+    const y = only(builder.op({ kind: "matmul", inputs: [x, weight("w", 160)], attrs: product }));
+    const row = only(builder.op({ kind: "last", inputs: [y] }));
+    builder.output("token", only(builder.op({ kind: "choose", inputs: [row] })));
+    const made = plan(builder.build(), toyTable, virtual(16));
+    const [first, second] = [1, 2].map((op) => sharesOf(made, op).map(([sm]) => sm));
+    expect([first?.length, second?.length]).toEqual([4, 4]);
+    expect(second?.filter((sm) => first?.includes(sm))).toEqual([]);
+  });
+
   it("repeats after a period of layers; without one, bytes are balanced to a tile", () => {
     const program = layered(12, 256, 1024);
     const periodic = plan(program, toyTable, virtual(7));

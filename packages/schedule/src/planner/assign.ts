@@ -24,6 +24,8 @@ export interface Assigned {
 interface Group {
   readonly members: number[];
   readonly node: OpNode;
+  /** Whether its tasks stream weights. */
+  readonly streams: boolean;
   /** Bytes-equivalent of one tile in all members together. */
   weight: number;
 }
@@ -33,8 +35,10 @@ type Shares = Int32Array;
 
 /**
  * Each op's tiles are split evenly, contiguous and ascending by SM; the SMs that get one tile
- * more are those with the fewest bytes so far, heaviest groups of ops first. `sms`: those of one
- * rank; ranks are alike, so an op lies on the same SMs of each.
+ * more are those with the fewest bytes so far, heaviest groups of ops first. Ops that stream nothing and
+ * read the same value can run at once: they go to different SMs first. `sms`: those of one
+ * rank; ranks are alike, so an op lies on the same SMs of each. `readsOf`: the values that other ops
+ * made and an op reads.
  */
 export function assignTasks(
   nodes: readonly OpNode[],
@@ -43,12 +47,17 @@ export function assignTasks(
   sms: number,
   { period }: Assignment,
   rankOf: (op: number) => number = () => 0,
+  readsOf: (op: number) => readonly number[] = () => [],
 ): Assigned {
   const groups = groupOps(nodes, layouts, period);
   const load = new Float64Array(sms);
   const shares = new Map<number, Shares>();
+  const readers = new Map<number, Set<Shares>>();
   for (const group of groups) {
-    const share = shareOut(group, load);
+    const read = group.streams ? [] : group.members.flatMap(readsOf);
+    const beside = new Set(read.flatMap((value) => [...readers.get(value) ?? []]));
+    const share = shareOut(group, load, beside);
+    for (const value of read) readers.set(value, (readers.get(value) ?? new Set()).add(share));
     for (const member of group.members) shares.set(member, share);
   }
   const ranks = 1 + nodes.reduce((most, { index }) => Math.max(most, rankOf(index)), 0);
@@ -69,7 +78,7 @@ function groupOps(
     const cost = streamed + schedule.tiling.tileCostBytes(instance);
     // x % Infinity is x.
     const key = `${node.pattern} ${node.layer % period}`;
-    const group = groups.get(key) ?? { members: [], node, weight: 0 };
+    const group = groups.get(key) ?? { members: [], node, streams: layout !== null, weight: 0 };
     group.members.push(node.index);
     group.weight += cost;
     groups.set(key, group);
@@ -78,10 +87,14 @@ function groupOps(
   return [...groups.values()].sort((a, b) => b.weight - a.weight);
 }
 
-function shareOut(group: Group, load: Float64Array): Shares {
+/** `beside`: shares of ops that would run at the same time. */
+function shareOut(group: Group, load: Float64Array, beside: ReadonlySet<Shares>): Shares {
   const { cls } = group.node;
   const share = new Int32Array(load.length);
-  const byLoad = Array.from(load.keys()).sort((a, b) => (load[a] ?? 0) - (load[b] ?? 0) || a - b);
+  const busy = Array.from(load.keys(), (sm) =>
+    [...beside].reduce((tiles, other) => tiles + (other[sm] ?? 0), 0));
+  const byLoad = Array.from(load.keys()).sort((a, b) =>
+    (busy[a] ?? 0) - (busy[b] ?? 0) || (load[a] ?? 0) - (load[b] ?? 0) || a - b);
   if (cls.schedule.tiling.placement === "single") {
     share[byLoad[0] ?? 0] = cls.tiles;
   } else {

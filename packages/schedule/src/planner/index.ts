@@ -84,7 +84,9 @@ export function plan(
   if (protocol === "flag" && map.ranks > 1) {
     throw new PlanError(`protocol: several ranks hand over by counters alone, not by flags`);
   }
-  const assigned = assignTasks(nodes, execution, layouts, machine.sms, { period }, rankOf);
+  const isMade = (value: number): boolean => program.values[value]?.origin.kind === "op";
+  const readsOf = (op: number): readonly number[] => (program.ops[op]?.inputs ?? []).filter(isMade);
+  const assigned = assignTasks(nodes, execution, layouts, machine.sms, { period }, rankOf, readsOf);
   const flagged = protocol === "flag"
     ? chooseFlagged(program, nodes, resolved, { ...ring, chunkBytes: ring.stageBytes })
     : new Set<number>();
