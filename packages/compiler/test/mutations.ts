@@ -147,14 +147,21 @@ export const mutations: readonly Mutation[] = [
   },
   {
     fault: "many tokens: a slice is multiplied by before its copies have landed",
-    replace: [["      await_copies<1>();\n", ""]],
+    replace: [["      await_copies<kBuffers - 2>();\n", ""]],
     says: /other tokens|not numbers/,
     program: "many",
   },
   {
     fault: "many tokens: the next slice is copied over the one that is multiplied by",
-    replace: [["slice + 2, buffer == 0 ? 2 : buffer - 1)", "slice + 2, buffer)"]],
+    replace: [["slice + kBuffers - 1, buffer == 0 ? kBuffers - 1 : buffer - 1)",
+      "slice + kBuffers - 1, buffer)"]],
     says: /: a race in /,
+    program: "many",
+  },
+  {
+    fault: "many tokens: a tile's sums are added up before all of its warps have put theirs",
+    replace: [["acc[0][t]);\n    }\n    consumer_barrier();\n", "acc[0][t]);\n    }\n"]],
+    says: race,
     program: "many",
   },
   {
@@ -318,7 +325,7 @@ const programs: Readonly<Record<"decoder" | NonNullable<Mutation["program"]>, ()
   few: () => linears(8, 96),
   many: () => {
     const w = writer("many", { maxTokens: 64, maxContext: 128 });
-    return passed(head(w, linear(w, "w", w.embed(300, 2048), 80, { norm: "rms" }), 40));
+    return passed(head(w, linear(w, "w", w.embed(300, 4096), 80, { norm: "rms" }), 40));
   },
   wide: () => {
     const w = writer("wide", { maxTokens: 8, maxContext: 32 });

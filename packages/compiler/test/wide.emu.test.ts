@@ -24,6 +24,14 @@ test("more slices of x than have room at once, no race", async () => {
   });
 }, 240_000);
 
+test("a decoder whose attention rounds, no race", async () => {
+  const program = decoder(16, 32);
+  expect(program.ops.filter(({ kind }) => kind === "cast")).toEqual([]);
+  await expectSame({
+    program, sms: 3, promptIds: prompt(40), maxTokens: 3, scheduleSeed: 6, instrument: "races",
+  });
+}, 240_000);
+
 test.each([
   [64, 131, 16, "sm_120"], [16, 27, 32, "sm_80"],
 ])("a decoder, at most %i tokens a step, a prompt of %i, heads of %i, for %s", async (
