@@ -30,7 +30,7 @@ test("simulate predicts a step, answers questions and says what its numbers rest
   expect(json.stepMs).toBeGreaterThan(json.floorMs);
 });
 
-test("a model or plan of a short context is simulated as far as it goes", async () => {
+test("plans of short contexts are simulated as far as they go, saved ones with what they can answer", async () => {
   const context = async (...args: string[]) => {
     const { out, err } = await mpk([...args, "--json"]);
     expect(err).toBe("");
@@ -45,6 +45,12 @@ test("a model or plan of a short context is simulated as far as it goes", async 
   expect(await context("explain", config)).toBe(63);
   expect(await context("simulate", plan)).toBe(19);
   expect((await mpk(["view", plan, "--out", join(dir, "view.html")])).code).toBe(0);
+  const asked = JSON.parse((await mpk(["simulate", plan, "--what-if", "all", "--json"])).out).whatIf;
+  expect(asked.map(({ name }: { name: string }) => name)).toEqual(["no-hand-offs", "no-work"]);
+  const planned = await mpk(["simulate", plan, "--what-if", "bandwidth=x2"]);
+  expect(planned.code).toBe(2);
+  expect(planned.err).toMatch(/bandwidth=x2: .*is planned already.*\n {2}fix: .*no-hand-offs, no-work/);
+  expect((await mpk(["explain", plan])).out).toMatch(/none: the plan is saved/);
   const beyond = await mpk(["simulate", plan, "--context", "20"]);
   expect(beyond.code).toBe(2);
   expect(beyond.err).toMatch(/20 tokens before the step.*sequences of 20.*\n {2}fix: .*--context/);

@@ -68,7 +68,8 @@ function textOf(title: string, found: Explanation): string {
     `${ms(floorNanos)} ms at best: ${percent(floorNanos / stepNanos)} of the step.\n` +
     `Bound by ${bounds[bound]}.\n` +
     `\nlargest losses against that floor, µs\n${lossTable(found)}` +
-    `\nknobs of the planner, predicted ms a step (${ms(predictedNanos)} as planned)\n${knobTable(found)}` +
+    `\nknobs of the planner, predicted ms a step (${ms(predictedNanos)} as planned)\n` +
+    (found.knobs.length > 0 ? knobTable(found) : "  none: the plan is saved; give the model it was compiled from\n") +
     graphText(found)
   );
 }

@@ -1,7 +1,7 @@
 /** @file `mpk simulate`: how long a step would take on a GPU, and where the time would go. */
 import {
-  accountsOf, allWhatIfs, gpuNamed, lossCauses, lossesOf, parseWhatIf, profileOf, saveGpu,
-  simulateSetting, titleNamed, traceOf, whatIfForms, type Loss, type Setting, type SimulatedStep,
+  accountsOf, gpuNamed, lossCauses, lossesOf, profileOf, saveGpu,
+  simulateSetting, titleNamed, traceOf, whatIfForms, whatIfsFor, type Loss, type Setting, type SimulatedStep,
 } from "@mpk/compiler";
 import type { Command } from "commander";
 import { wholeFrom } from "../arguments.ts";
@@ -54,8 +54,7 @@ async function run(model: string, options: Options, io: Io): Promise<void> {
     io.stdout.write(`wrote ${options.writeMachine}\n`);
     return;
   }
-  const asked = (options.whatIf ?? []).flatMap((name) => name === "all" ? allWhatIfs : [name]);
-  const questions = asked.map(parseWhatIf);
+  const questions = whatIfsFor(model, options.whatIf ?? []);
   const { context } = options;
   const setting: Setting = { model, gpu, plan: {}, ...(context === undefined ? {} : { context }) };
   const record = options.out !== undefined || options.accounts === true;

@@ -5,6 +5,7 @@ import { accountsOf, type Accounts } from "../profile/index.ts";
 import { partNames, type Part } from "../profile/timeline.ts";
 import { lossesOf, type Loss, type LossCause } from "../simulate/losses.ts";
 import { simulateSetting, type Setting, type SimulatedStep } from "../simulate/model.ts";
+import { isPlanFile } from "../load.ts";
 import { parseWhatIf } from "../simulate/whatif.ts";
 import { requireSamePlan } from "../view/same.ts";
 import { graphOf, type GraphModel } from "./graph.ts";
@@ -37,6 +38,7 @@ export interface Explanation {
   readonly losses: readonly ExplainedLoss[];
   /** Of the losses not listed. */
   readonly otherNanos: number;
+  /** Empty for a saved plan. */
   readonly knobs: readonly Knob[];
   readonly graph: GraphModel;
 }
@@ -103,7 +105,8 @@ export async function explain(
   const { gpu, context } = base.setting;
   if (file !== null) requireSamePlan(plan, file, file.path);
   const tried: (Knob & { readonly step: SimulatedStep })[] = [];
-  for (const name of knobsFor(plan, context)) {
+  // A saved plan has its knobs set.
+  for (const name of isPlanFile(setting.model) ? [] : knobsFor(plan, context)) {
     const { title, change } = parseWhatIf(name);
     // A ring that does not fit beside the activations is no choice.
     const step = await simulateSetting(change(base.setting), false, base.plan).catch(() => null);

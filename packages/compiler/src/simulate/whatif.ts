@@ -1,6 +1,7 @@
 /** @file Questions to the simulator: what if one thing were otherwise? */
 import { inputError } from "@mpk/runtime";
 import type { Gpu, SimulationConstants } from "@mpk/schedule";
+import { isPlanFile } from "../load.ts";
 import type { Setting } from "./model.ts";
 
 export interface WhatIf {
@@ -8,6 +9,8 @@ export interface WhatIf {
   readonly name: string;
   /** In words. */
   readonly title: string;
+  /** Whether it needs another plan: a saved one cannot answer it. */
+  readonly replans: boolean;
   readonly change: (setting: Setting) => Setting;
 }
 
@@ -31,8 +34,10 @@ function amount(text: string): ((now: number) => number) | null {
 interface Question {
   readonly form: string;
   readonly example: string;
+  /** Of the simulator alone: the plan stays as it is. */
+  readonly keepsPlan?: true;
   /** Null: not a value of this question. */
-  ask(value: string): Omit<WhatIf, "name"> | null;
+  ask(value: string): Pick<WhatIf, "title" | "change"> | null;
 }
 
 const whole = (value: string): number | null => /^[1-9]\d{0,4}$/.test(value) ? Number(value) : null;
@@ -118,7 +123,7 @@ const questions: Readonly<Record<string, Question>> = {
     },
   },
   "no-hand-offs": {
-    form: "no-hand-offs", example: "no-hand-offs",
+    form: "no-hand-offs", example: "no-hand-offs", keepsPlan: true,
     ask: (value) => value !== "" ? null : {
       title: "what is signalled is seen at once",
       change: (s) => withCosts(s, {
@@ -127,7 +132,7 @@ const questions: Readonly<Record<string, Question>> = {
     },
   },
   "no-work": {
-    form: "no-work", example: "no-work",
+    form: "no-work", example: "no-work", keepsPlan: true,
     ask: (value) => value !== "" ? null : {
       title: "norms, sums, stores and attention take no time",
       change: (s) => withCosts(s, {
@@ -140,15 +145,31 @@ const questions: Readonly<Record<string, Question>> = {
 
 export const whatIfForms = Object.values(questions).map(({ form }) => form).join(", ");
 
-/** Those that `all` asks. */
-export const allWhatIfs = Object.values(questions).map(({ example }) => example);
-
 /** A question from its text. @throws MpkError (input) with the questions there are. */
 export function parseWhatIf(text: string): WhatIf {
   const [name = "", value = ""] = text.split(/=(.*)/s);
   const question = Object.hasOwn(questions, name) ? questions[name] : undefined;
   const found = question?.ask(value.trim()) ?? null;
-  if (found !== null) return { name: text, ...found };
+  if (found !== null) return { name: text, replans: question?.keepsPlan !== true, ...found };
   const fix = question === undefined ? `ask ${whatIfForms}; or all` : `write ${question.form}`;
   throw inputError(`--what-if ${text}: no such question`, fix);
+}
+
+/**
+ * Questions about a model; `all` stands for one of each that it can answer.
+ * @throws MpkError (input) for no question, or one that a saved plan cannot answer.
+ */
+export function whatIfsFor(model: string, asked: readonly string[]): readonly WhatIf[] {
+  const isPlanned = isPlanFile(model);
+  const every = Object.values(questions).map(({ example }) => parseWhatIf(example))
+    .filter(({ replans }) => !isPlanned || !replans);
+  return asked.flatMap((text) => {
+    if (text === "all") return every;
+    const question = parseWhatIf(text);
+    if (!isPlanned || !question.replans) return [question];
+    throw inputError(
+      `--what-if ${text}: ${model} is planned already, for its machine`,
+      `give the model it was compiled from, or ask ${every.map(({ name }) => name).join(", ")}`,
+    );
+  });
 }
