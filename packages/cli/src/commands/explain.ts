@@ -69,7 +69,7 @@ function textOf(title: string, found: Explanation): string {
     `Bound by ${bounds[bound]}.\n` +
     `\nlargest losses against that floor, µs\n${lossTable(found)}` +
     `\nknobs of the planner, predicted ms a step (${ms(predictedNanos)} as planned)\n` +
-    (found.knobs.length > 0 ? knobTable(found) : "  none: the plan is saved; give the model it was compiled from\n") +
+    knobTable(found) +
     graphText(found)
   );
 }
@@ -90,6 +90,7 @@ function lossTable({ losses, otherNanos, source }: Explanation): string {
 }
 
 function knobTable({ knobs, predictedNanos }: Explanation): string {
+  if (knobs.length === 0) return "  none: the plan is saved; give the model it was compiled from\n";
   return tableText(knobs.map(({ name, title, stepNanos }) => {
     const change = (stepNanos / predictedNanos - 1) * 100;
     return [name, ms(stepNanos), `${change > 0 ? "+" : ""}${change.toFixed(1)} %`, title];
