@@ -35,13 +35,33 @@ test("x loaded ahead: more chunks than registers hold", async () => {
   await expectSame({ program, sms: 3, promptIds: prompt(5), maxTokens: 2, scheduleSeed: 3 });
 }, 120_000);
 
-test.each([6144, 4608])("rows that are fragments as they lie, the next chunk on its way: %i columns", async (columns) => {
+const gated = (columns: number, out: number) => {
   const w = writer("gated", { maxTokens: 7, maxContext: 64 });
-  const x = w.embed(300, 96);
-  const gated = linear(w, "up", x, columns, { groups: 2, epilogue: "a0 * a1", out: "bf16" });
-  const program = passed(head(w, linear(w, "down", gated, 96, { epilogue: "a0 + a1", extras: [x] }), 40));
+  const x = w.embed(300, out);
+  const up = linear(w, "up", x, columns, { groups: 2, epilogue: "a0 * a1", out: "bf16" });
+  return passed(head(w, linear(w, "down", up, out, { epilogue: "a0 + a1", extras: [x] }), 40));
+};
+
+test.each([6144, 4608])("rows that are fragments as they lie, the next chunk on its way: %i columns", async (columns) => {
+  const program = gated(columns, 96);
   expect(widest(program)).toBe(columns / 256);
   await expectSame({
     program, sms: 2, promptIds: prompt(12), maxTokens: 2, scheduleSeed: 5, instrument: "races",
+  });
+}, 120_000);
+
+test.each([
+  ["sm_90a", 6144, 1, 48, "flag"], ["sm_80", 6144, 1, 48, "flag"], ["sm_90a", 8192, 1, 64, "counter"],
+] as const)("pairs of tiles share slices of x, and odd ones are alone: %s, %i columns", async (
+  target, columns, sms, out, protocol,
+) => {
+  const program = gated(columns, out);
+  const planOptions = { protocol, pairs: true };
+  const { layouts } = planOf({ program, sms, planOptions });
+  const down = layouts.find((layout) => layout?.k === columns);
+  expect(down).toMatchObject({ chunksPerSlice: 8, tilesPerGroup: 2, chunksPerTile: columns / 256 });
+  await expectSame({
+    program, target, sms, promptIds: prompt(12), maxTokens: 3, scheduleSeed: 6, instrument: "races",
+    planOptions,
   });
 }, 120_000);

@@ -14,7 +14,7 @@ export interface Mutation {
   readonly says: RegExp;
   readonly target?: string;
   /** For faults that only some programs show. */
-  readonly program?: "layerNorm" | "wide" | "fromOne" | "flags" | "split" | "few" | "many";
+  readonly program?: "layerNorm" | "wide" | "fromOne" | "flags" | "split" | "few" | "pairs" | "many";
 }
 
 const race = /: a race in /;
@@ -131,6 +131,12 @@ export const mutations: readonly Mutation[] = [
     replace: [["      await_loads(read);\n      release", "      release"]],
     says: late,
     program: "few",
+  },
+  {
+    fault: "pairs of tiles: a stage is freed before its reads have arrived",
+    replace: [["    await_loads(read);\n    release_stage(c, chunk);", "    release_stage(c, chunk);"]],
+    says: late,
+    program: "pairs",
   },
   {
     fault: "many tokens: a stage is freed before its reads have arrived",
@@ -323,6 +329,12 @@ const programs: Readonly<Record<"decoder" | NonNullable<Mutation["program"]>, ()
     return runPasses(attending(form), semanticsTable, [splitAttention(2)]);
   },
   few: () => linears(8, 96),
+  pairs: () => {
+    const w = writer("pairs", { maxTokens: 7, maxContext: 64 });
+    const x = w.embed(300, 64);
+    const up = linear(w, "up", x, 6144, { out: "bf16" });
+    return passed(head(w, linear(w, "down", up, 64, { epilogue: "a0 + a1", extras: [x] }), 40));
+  },
   many: () => {
     const w = writer("many", { maxTokens: 64, maxContext: 128 });
     return passed(head(w, linear(w, "w", w.embed(300, 4096), 80, { norm: "rms" }), 40));
@@ -337,9 +349,10 @@ const programs: Readonly<Record<"decoder" | NonNullable<Mutation["program"]>, ()
 export const caseOf = ({ program, target }: Pick<Mutation, "program" | "target">): EmulatedCase => ({
   program: programs[program ?? "decoder"](),
   target: target ?? "sm_90a",
-  sms: program === "wide" ? 1 : 3,
+  sms: program === "wide" ? 1 : program === "pairs" ? 2 : 3,
   planOptions: {
     stages: 8, maxInFlight: 5, ...(program === "flags" ? { protocol: "flag" as const } : {}),
+    ...(program === "pairs" ? { pairs: true } : {}),
   },
   maxTokens: 10,
   ...(program === "fromOne" ? { promptIds: [5] } : {}),

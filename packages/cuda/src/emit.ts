@@ -1,7 +1,7 @@
 /** @file Plan in, one `.cu` and its Manifest out. Deterministic to the byte. */
 import { readFileSync } from "node:fs";
 import { fewTokens } from "@mpk/ir";
-import { type Plan, type ScheduleTable, sharedReserveBytes } from "@mpk/schedule";
+import { type Plan, type ScheduleTable, sharedReserveBytes, takesTurns } from "@mpk/schedule";
 import { type Bodies, renderBodies } from "./bodies.ts";
 import type { BodyTable } from "./body.ts";
 import { encodeSm, idsOf, manyOnlyBit, operandWords } from "./encode.ts";
@@ -43,9 +43,9 @@ const eventStride = 128;
 /** Page-table entries kept in shared memory; later ones are read from L2. */
 const sharedPages = 64;
 const deviceFiles = [
-  "machine", "core", "folds", "linear", "few_rows", "linear_of_few", "slices", "wide_ends", "linear_wide",
-  "heads", "columns", "attention", "query_warp", "queries", "tiles", "attention_of_one", "rows", "squares",
-  "candidates", "shortlist", "sampling", "choose",
+  "machine", "core", "folds", "linear", "few_rows", "linear_of_few", "few_shared", "slices",
+  "wide_ends", "linear_wide", "heads", "columns", "attention", "query_warp", "queries", "tiles",
+  "attention_of_one", "rows", "squares", "candidates", "shortlist", "sampling", "choose",
   "decode", "pack",
 ] as const;
 /** Those that plans with flagged values have besides. */
@@ -268,6 +268,7 @@ export function emit(
   const { runStart, runs, words, deltas, longest } = tables(plan, bodies, memory);
   const { profile = false } = options;
   const warps = warpsOf(target, plan.ring.consumerWarps);
+  const isWide = bodies.bodies.some(({ run }) => run === "linear_wide");
   const usesSplit = bodies.bodies.some(({ run }) => /^attention_(part|merge)$/.test(run));
   const parts = {
     profile, flags: plan.flags.value.length > 0, past: usesSplit, hold: holdsStream(plan, bodies),
@@ -293,7 +294,8 @@ export function emit(
     words: initializer(words),
     deltas: initializer(deltas),
     bodies: bodies.bodies,
-    isWide: bodies.bodies.some(({ run }) => run === "linear_wide"),
+    isWide,
+    sharesSlices: !isWide && plan.layouts.some((layout) => layout && takesTurns(layout)),
     sumsSquares: bodies.bodies.some(({ run }) => run === "block_squares"),
   });
   const manifest = manifestOf(plan, memory, launch, target, vocab);

@@ -11,6 +11,8 @@ export interface OpInstance<A = unknown> {
   readonly maxTokens: number;
   /** Parts of K that share a tile's rows, as the planner chose; 1 where it is left out. */
   readonly folds?: number;
+  /** Whether tiles share what they read in pairs, where they can, as the planner chose; else each alone. */
+  readonly pairs?: boolean;
 }
 
 /**

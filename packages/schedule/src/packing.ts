@@ -18,6 +18,10 @@ export interface ChunkPlace {
 /** Bytes of one chunk. */
 export const chunkBytesOf = (layout: StreamLayout): number => layout.blocksPerChunk * blockBytes;
 
+/** Whether the tiles of a group take turns in slices of K. */
+export const takesTurns = ({ tilesPerGroup, chunksPerSlice, chunksPerTile }: StreamLayout): boolean =>
+  tilesPerGroup > 1 && chunksPerSlice < chunksPerTile;
+
 /** Columns of one chunk, of each fold of K. */
 export const chunkColumns = (layout: StreamLayout): number => layout.blocksPerChunk * blockColumns;
 

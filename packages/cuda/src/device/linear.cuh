@@ -244,8 +244,9 @@ template <class C> struct RowScale {
 };
 
 // Adds the warps' slots in order, of one fold after the other, and finishes every output of a tile group.
-// `first` are the extras of this thread's first output, loaded while the weights streamed by.
-template <class C>
+// `first` are the extras of this thread's first output, loaded while the weights streamed by. From a tile's
+// sums to the next one's are kTileFloats, or if 0 as many as it has.
+template <class C, u32 kTileFloats = 0>
 MPK_DEVICE void finish_group(Context& c, const u32* ops, const float* partial, u32 tile0,
                              u32 tiles, u32 rows, const typename C::Extras& first) {
   constexpr u32 kWidth = C::kWidth;
@@ -261,7 +262,8 @@ MPK_DEVICE void finish_group(Context& c, const u32* ops, const float* partial, u
       float sum = 0.0f;
 #pragma unroll
       for (u32 fold = 0; fold < C::kFolds; fold++) {
-        const float* p = partial + (tile * rows + token) * 16 + (fold * C::kGroups + g) * kWidth + r;
+        const u32 at = kTileFloats == 0 ? (tile * rows + token) * 16 : tile * kTileFloats + token * 16;
+        const float* p = partial + at + (fold * C::kGroups + g) * kWidth + r;
         for (u32 w = 0; w < kConsumerWarps; w++) sum += p[w * kSlot];
       }
       acc[g] = RowScale<C>::times(c, token, sum);
@@ -282,11 +284,21 @@ MPK_DEVICE void load_first_extras(const Context& c, const u32* ops, u32 tile0, u
 
 //flags: template <class C> MPK_DEVICE void run_linear_of_one(Context& c, const u32* in);
 template <class C> MPK_DEVICE void run_linear_of_few(Context& c, const u32* in);
+template <class C> MPK_DEVICE void run_linear_of_shared(Context& c, const u32* in);
+
+// Whether tiles share slices of x: see few_shared.cuh. One token's x is in shared memory as a whole.
+template <class C> MPK_DEVICE constexpr bool shares_slices() {
+  return C::kTilesPerGroup > 1 && C::kChunksPerSlice < C::kChunksPerTile;
+}
 
 template <class C> MPK_DEVICE void run_linear(Context& c, const u32* in) {
   //flags: if constexpr (C::kFlagged) { if (c.tokens == 1) return run_linear_of_one<C>(c, in); }
   if constexpr (kMaxTokens > 1 && C::kXRows != 1 && !C::kLastRow) {
-    if (c.tokens > 1) return run_linear_of_few<C>(c, in);
+    if constexpr (shares_slices<C>()) {
+      if (c.tokens > 1) return run_linear_of_shared<C>(c, in);
+    } else {
+      if (c.tokens > 1) return run_linear_of_few<C>(c, in);
+    }
   }
   constexpr u32 kChunkColumns = C::kBlocksPerChunk * C::kFolds * 32;
   constexpr u32 kPadK = C::kChunksPerTile * kChunkColumns;
@@ -294,8 +306,9 @@ template <class C> MPK_DEVICE void run_linear(Context& c, const u32* in) {
   const u32 tileLo = in[kWordTileLo];
   // Everything at once if it fits, for as many tiles as their sums, else slice by slice of each tile.
   constexpr bool whole = kPadK * 2 + 64 <= kActivationBytes;
-  constexpr u32 kGroupTiles = whole ? kSlot / 16 : 1;
-  constexpr u32 kSliceChunks = whole ? C::kChunksPerTile : C::kChunksPerSlice;
+  constexpr bool inOrder = whole && !shares_slices<C>();
+  constexpr u32 kGroupTiles = inOrder ? kSlot / 16 : C::kTilesPerGroup;
+  constexpr u32 kSliceChunks = inOrder ? C::kChunksPerTile : C::kChunksPerSlice;
   const bool oneRow =
       //flags: !C::kFlagged &&  // those have a function of their own, and registers are few
       whole && OneRow<C>::kFits;
@@ -333,6 +346,7 @@ template <class C> MPK_DEVICE void run_linear(Context& c, const u32* in) {
         consumer_barrier();
       }
       const u8* act = c.work + own_columns<C>(c.lane);
+      if (whole) act += slice * (kChunkColumns * 2);
       const u32 total = tiles * perTile;
       float acc[2][4] = {};
       // This warp's first chunk of the slice.

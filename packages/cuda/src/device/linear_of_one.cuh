@@ -252,8 +252,7 @@ MPK_DEVICE void finish_group_of_one(Context& c, const u32* ops, const float* par
 template <class C> struct TilesOfOne {
   static constexpr u32 kWidth = C::kWidth;
   // Tile after tile, whatever the groups: then groups may be as large as they fit.
-  static constexpr bool kTileOrder =
-      C::kTilesPerGroup == 1 || C::kChunksPerSlice == C::kChunksPerTile;
+  static constexpr bool kTileOrder = !shares_slices<C>();
   static constexpr u32 kGroup = kTileOrder ? kSlot / 16 : C::kTilesPerGroup;
   static constexpr u32 kSlice = kTileOrder ? C::kChunksPerTile : C::kChunksPerSlice;
 };
@@ -278,6 +277,7 @@ template <class C> struct SliceOfOne {
     const u32 left = C::kChunksPerTile - from;
     chunk = firstChunk;
     perTile = left < TilesOfOne<C>::kSlice ? left : TilesOfOne<C>::kSlice;
+    if (!TilesOfOne<C>::kTileOrder && tiles == 1) perTile = left;  // a tile by itself shares nothing
     total = tiles * perTile;
     i = first_turn(c, chunk);
     tile = i < total ? i / perTile : 0;
@@ -363,7 +363,8 @@ template <class C> MPK_DEVICE void run_linear_of_one(Context& c, const u32* in) 
   u32 buffer = 0;
   for (u32 tile0 = tileLo;;) {
     slice.multiply(c);
-    for (u32 from = Tiles::kSlice; from < C::kChunksPerTile; from += Tiles::kSlice) {
+    const u32 behind = Tiles::kTileOrder ? Tiles::kSlice : slice.perTile;
+    for (u32 from = behind; from < C::kChunksPerTile; from += Tiles::kSlice) {
       slice.begin(c, slice.chunk + slice.total, tiles, from);
       slice.multiply(c);
     }

@@ -17,6 +17,7 @@ import { chooseRing, layoutOf, ringDemand } from "./ring.ts";
 import type { RingOptions } from "./ring.ts";
 import { checkRanks, joinArenas, machineOfRanks, splitByRank } from "./ranks.ts";
 import type { RankMap } from "./ranks.ts";
+import { pairOps } from "./pairs.ts";
 import { planStreams } from "./streams.ts";
 import { resolveViews } from "./views.ts";
 
@@ -41,6 +42,11 @@ export interface PlanOptions extends RingOptions {
    * where few large tiles would leave SMs idle, else 1.
    */
   readonly folds?: FoldChoice;
+  /**
+   * Tiles of linears take turns in slices of K where steps of a few tokens then read x half as often:
+   * another order of the same bytes. Default: no, as no GPU has timed it yet.
+   */
+  readonly pairs?: boolean;
 }
 
 /**
@@ -67,7 +73,8 @@ export function plan(
   const demand = ringDemand(new Set(unfolded.map((node) => node.cls)), maxTokens, options);
   const ring = chooseRing(machine, maxTokens, demand, options);
   const folds = options.folds ?? (protocol === "flag" ? "auto" : 1);
-  const nodes = foldOps(unfolded, ring, machine.sms, folds);
+  const folded = foldOps(unfolded, ring, machine.sms, folds);
+  const nodes = options.pairs === true ? pairOps(folded, ring, machine.sms) : folded;
   const byClass = new Map<OpClass, StreamLayout | null>();
   for (const { cls } of nodes) if (!byClass.has(cls)) byClass.set(cls, layoutOf(cls, ring));
   const layouts = nodes.map((node) => byClass.get(node.cls) ?? null);

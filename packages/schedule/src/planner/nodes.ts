@@ -4,6 +4,7 @@ import type {
   OpInstance, OpSchedule, ScheduleTable, StreamLayout, TaskRegions,
 } from "../contracts.ts";
 import { describeOp, PlanError } from "../errors.ts";
+import { takesTurns } from "../packing.ts";
 
 /** Ops with the same kind, attributes and types share one class, so facets are asked once. */
 export interface OpClass {
@@ -27,11 +28,13 @@ export interface OpNode {
   readonly view: boolean;
 }
 
-/** `layouts`: of a plan, whose folds count. Throws `PlanError` naming an op that the table lacks. */
+/**
+ * `layouts`: of a plan, whose folds and pairs count. Throws `PlanError` naming an op that the table lacks.
+ */
 export function resolveOps(
   program: Program,
   table: ScheduleTable,
-  layouts: readonly (Pick<StreamLayout, "folds"> | null)[] = [],
+  layouts: readonly (StreamLayout | null)[] = [],
 ): readonly OpNode[] {
   const classes = new Map<string, OpClass>();
   const patterns = new Map<string, number>();
@@ -46,8 +49,8 @@ export function resolveOps(
       });
     const inputs = types(op.inputs);
     const outputs = types(op.outputs);
-    const folds = layouts[index]?.folds ?? 1;
-    const key = JSON.stringify([op.kind, op.attrs, inputs, outputs, folds]);
+    const { folds, pairs } = choicesOf(layouts[index] ?? null);
+    const key = JSON.stringify([op.kind, op.attrs, inputs, outputs, folds, pairs]);
     let cls = classes.get(key);
     if (cls === undefined) {
       const schedule = table.get(op.kind) as OpSchedule<unknown> | undefined;
@@ -56,7 +59,7 @@ export function resolveOps(
         throw new PlanError(`${describeOp(op)}: not in the op table; it has ${known}`);
       }
       const attrs = schedule.semantics.parseAttrs(op.attrs);
-      const instance = { kind: op.kind, attrs, inputs, outputs, maxTokens, folds };
+      const instance = { kind: op.kind, attrs, inputs, outputs, maxTokens, folds, pairs };
       cls = makeClass(classes.size, schedule, instance);
       classes.set(key, cls);
     }
@@ -70,6 +73,15 @@ export function resolveOps(
     return { index, cls, pattern, layer, view: cls.tiles === 0 };
   });
 }
+
+/** What a layout says of the planner's choices for its op. */
+const choicesOf = (layout: StreamLayout | null) => ({
+  folds: layout?.folds ?? 1, pairs: layout !== null && takesTurns(layout),
+});
+
+/** The same class, its tiles in pairs. */
+export const inPairs = ({ id, schedule, instance }: OpClass): OpClass =>
+  makeClass(id, schedule, { ...instance, pairs: true });
 
 /** The same class with its tiles folded otherwise. */
 export const withFolds = ({ id, schedule, instance }: OpClass, folds: number): OpClass =>

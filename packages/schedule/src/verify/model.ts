@@ -175,15 +175,18 @@ function modelOps(plan: Plan, table: ScheduleTable): readonly OpModel[] {
         return value.type;
       });
     const [inputs, outputs] = [types(op.inputs), types(op.outputs)];
-    const folds = plan.layouts[index]?.folds ?? 1;
-    const key = JSON.stringify([op.kind, op.attrs, inputs, outputs, folds]);
+    const layout = plan.layouts[index] ?? null;
+    const folds = layout?.folds ?? 1;
+    const pairs =
+      layout !== null && layout.tilesPerGroup > 1 && layout.chunksPerSlice < layout.chunksPerTile;
+    const key = JSON.stringify([op.kind, op.attrs, inputs, outputs, folds, pairs]);
     let model = known.get(key);
     if (model === undefined) {
       const schedule = table.get(op.kind) as OpSchedule<unknown> | undefined;
       if (schedule === undefined) throw new RangeError(`${op.kind}: not in the op table`);
       const attrs = schedule.semantics.parseAttrs(op.attrs);
       const { maxTokens } = limits;
-      model = modelOp({ kind: op.kind, attrs, inputs, outputs, maxTokens, folds }, schedule);
+      model = modelOp({ kind: op.kind, attrs, inputs, outputs, maxTokens, folds, pairs }, schedule);
       known.set(key, model);
     }
     return { op, ...model };

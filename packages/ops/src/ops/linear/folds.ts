@@ -2,10 +2,8 @@
 import type { OpInstance, PackingBudget } from "@mpk/schedule";
 import { rowPadding, streamLayout } from "./packing.ts";
 import type { LinearAttrs } from "./semantics.ts";
+import { keepsRows } from "./slices.ts";
 import { blockColumns, heldTokens, isWide } from "./wide.ts";
-
-/** Blocks of 32 columns of x whose fragments a warp keeps in registers: see linear_of_few.cuh. */
-const keptBlocks = 16;
 
 /**
  * Whether one token's whole x has room in shared memory: else it passes in slices. The body for many
@@ -18,13 +16,8 @@ export function rowFits(op: OpInstance<LinearAttrs>, budget: PackingBudget): boo
 }
 
 /** Whether steps of a few tokens have x in registers for all tiles of a task. */
-function keepsRows(op: OpInstance<LinearAttrs>, budget: PackingBudget): boolean {
-  const { blocksPerChunk, chunksPerTile, folds } = streamLayout(op, budget);
-  const { consumerWarps: warps } = budget;
-  const own = Math.max(1, Math.floor(chunksPerTile / warps));
-  const alike = chunksPerTile % warps === 0 || warps % chunksPerTile === 0;
-  return alike && own * blocksPerChunk * folds <= keptBlocks;
-}
+const keeps = (op: OpInstance<LinearAttrs>, budget: PackingBudget): boolean =>
+  keepsRows(streamLayout(op, budget), budget.consumerWarps);
 
 /**
  * Folds that take nothing away: x of one token still has room as a whole, so that it can be polled, and
@@ -38,6 +31,6 @@ export function goodFolds(op: OpInstance<LinearAttrs>, budget: PackingBudget): r
     if (budget.activationBytes < rowPadding + 2 * blockColumns * folds) return false;
     if (streamLayout(other, budget).folds !== folds) return false;
     if (rowFits(op, budget) && !rowFits(other, budget)) return false;
-    return heldTokens(op) === 1 || !keepsRows(op, budget) || keepsRows(other, budget);
+    return heldTokens(op) === 1 || !keeps(op, budget) || keeps(other, budget);
   });
 }

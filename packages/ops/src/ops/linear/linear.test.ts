@@ -108,12 +108,15 @@ describe("its stream layout", () => {
     readonly maxTokens: number;
     readonly activationBytes: number;
     readonly partialBytes: number;
+    readonly pairs?: boolean;
   }
-  function layoutFor({ n, k, maxTokens, ...bytes }: Request): StreamLayout | null {
+  function layoutFor(
+    { n, k, maxTokens, pairs = false, ...bytes }: Request, dtype: "f32" | "bf16" = "f32",
+  ): StreamLayout | null {
     const attrs = schedule.semantics.parseAttrs(plain);
-    const inputs = [typed("f32", "T", k), typed("bf16", n, k)];
+    const inputs = [typed(dtype, "T", k), typed("bf16", n, k)];
     const outputs = schedule.semantics.infer(attrs, inputs);
-    const op = { kind: "linear", attrs, inputs, outputs, maxTokens };
+    const op = { kind: "linear", attrs, inputs, outputs, maxTokens, pairs };
     const ring = { chunkBytes: 8192, consumerWarps: 8, stages: 16 };
     return schedule.packing.stream(op, { ...ring, ...bytes });
   }
@@ -145,6 +148,20 @@ describe("its stream layout", () => {
         expect(sumBytes).toBeLessThanOrEqual(request.partialBytes);
       }),
     );
+  });
+
+  it("has slices that pairs of tiles share, a chunk a warp, where x of a few tokens is read for each tile", () => {
+    const down = { n: 4096, k: 12_288, activationBytes: 25_600, partialBytes: 4096, maxTokens: 8 };
+    const inPairs = { ...down, pairs: true };
+    const apart = { chunksPerTile: 48, chunksPerSlice: 48 };
+    expect(layoutFor(inPairs, "bf16"))
+      .toMatchObject({ chunksPerTile: 48, chunksPerSlice: 8, tilesPerGroup: 2 });
+    expect(layoutFor(down, "bf16")).toMatchObject(apart);
+    expect(layoutFor({ ...inPairs, maxTokens: 1 }, "bf16")).toMatchObject(apart);
+    expect(layoutFor(inPairs, "f32")).toMatchObject(apart);
+    // x stays in registers; the warps do not have the same chunks of each tile.
+    expect(layoutFor({ ...inPairs, k: 4096 }, "bf16")).toMatchObject({ chunksPerSlice: 16 });
+    expect(layoutFor({ ...inPairs, k: 11_264 }, "bf16")).toMatchObject({ chunksPerSlice: 44 });
   });
 
   it("has slices of a chunk that tiles share where steps have many tokens", () => {

@@ -5,6 +5,7 @@ import { isVector } from "../../shared/shapes.ts";
 import { inputColumns, outputColumns } from "../../shared/tiles.ts";
 import { linearInputs } from "./semantics.ts";
 import type { LinearAttrs } from "./semantics.ts";
+import { sharesSlices, withSlices } from "./slices.ts";
 import {
   blockBytes, blockColumns, demand, heldTokens, isWide, tileRows, wideLayout, wideRoom,
 } from "./wide.ts";
@@ -33,7 +34,7 @@ export const rowPadding = 64;
  * - chunksPerSlice: all of a tile where one token's x fits, else fitting / blocksPerChunk;
  * - tilesPerGroup = partialBytes / (consumerWarps · 16 · T · 4), rounded down: the tiles whose
  *   partial sums (float32, a slot a warp) are kept at once; with slices one, so that the order is
- *   always tile after tile.
+ *   tile after tile; but see `withSlices`.
  *
  * Throws `ShapeError` where not even one K block's activations or one tile's sums fit.
  */
@@ -61,7 +62,7 @@ export function streamLayout(op: OpInstance<LinearAttrs>, budget: PackingBudget)
     throw new ShapeError(`${has} are too few, one tile needs ${tileBytes}; lower maxTokens`);
   }
   const chunksPerSlice = Math.min(chunksPerTile, Math.floor(fitting / blocksPerChunk));
-  return {
+  const layout: StreamLayout = {
     format: "mma-a-bf16",
     weights,
     n,
@@ -72,15 +73,21 @@ export function streamLayout(op: OpInstance<LinearAttrs>, budget: PackingBudget)
     tilesPerGroup: chunksPerSlice < chunksPerTile ? 1 : tilesPerGroup,
     folds,
   };
+  return withSlices(op, layout, budget);
 }
 
-/** What linear.cuh takes for one token, a slice of x at least, and linear_of_few.cuh for more. */
+/**
+ * What linear.cuh takes for one token, a slice of x at least, and linear_of_few.cuh for more, or
+ * few_shared.cuh, where a group's tiles have both buffers of sums.
+ */
 function room(
   op: OpInstance<LinearAttrs>, layout: StreamLayout, budget: PackingBudget,
 ): TaskRoom {
-  const { blocksPerChunk, chunksPerSlice, tilesPerGroup, folds } = layout;
-  const x = chunksPerSlice * blocksPerChunk * folds * 2 * blockColumns + rowPadding;
-  const sums = 2 * tilesPerGroup * budget.consumerWarps * tileRows * 4;
+  const { blocksPerChunk, chunksPerTile, chunksPerSlice, tilesPerGroup, folds } = layout;
+  const shares = sharesSlices(layout);
+  const columns = (shares ? chunksPerTile : chunksPerSlice) * blocksPerChunk * folds * blockColumns;
+  const x = 2 * columns + rowPadding;
+  const sums = (shares ? 1 : 2) * tilesPerGroup * budget.consumerWarps * tileRows * 4;
   const most = heldTokens(op);
   return {
     chunksBetweenBarriers: null,
