@@ -34,6 +34,7 @@ test.each([
   "a stage is released by one lane before the others have read it",
   "one token: a stage is freed before its reads have arrived",
   "few tokens: a stage is freed before its reads have arrived",
+  "few tokens, a chunk taken early: a stage is freed before its reads have arrived",
   "pairs of tiles: a stage is freed before its reads have arrived",
   "many tokens: a stage is freed before its reads have arrived",
   "cached keys: a stage is freed before its reads have arrived",

@@ -14,7 +14,7 @@ export interface Mutation {
   readonly says: RegExp;
   readonly target?: string;
   /** For faults that only some programs show. */
-  readonly program?: "layerNorm" | "wide" | "fromOne" | "flags" | "split" | "few" | "pairs" | "many";
+  readonly program?: "layerNorm" | "wide" | "fromOne" | "flags" | "split" | "few" | "early" | "pairs" | "many";
 }
 
 const race = /: a race in /;
@@ -131,6 +131,13 @@ export const mutations: readonly Mutation[] = [
     replace: [["      await_loads(read);\n      release", "      release"]],
     says: late,
     program: "few",
+  },
+  {
+    fault: "few tokens, a chunk taken early: a stage is freed before its reads have arrived",
+    replace: [["    await_loads(word);\n    release_stage(c, chunk);\n  }\n};",
+      "    release_stage(c, chunk);\n  }\n};"]],
+    says: late,
+    program: "early",
   },
   {
     fault: "pairs of tiles: a stage is freed before its reads have arrived",
@@ -329,6 +336,7 @@ const programs: Readonly<Record<"decoder" | NonNullable<Mutation["program"]>, ()
     return runPasses(attending(form), semanticsTable, [splitAttention(2)]);
   },
   few: () => linears(8, 96),
+  early: () => linears(8, 2048),
   pairs: () => {
     const w = writer("pairs", { maxTokens: 7, maxContext: 64 });
     const x = w.embed(300, 64);

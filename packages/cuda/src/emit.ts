@@ -43,7 +43,7 @@ const eventStride = 128;
 /** Page-table entries kept in shared memory; later ones are read from L2. */
 const sharedPages = 64;
 const deviceFiles = [
-  "machine", "core", "folds", "linear", "few_rows", "linear_of_few", "few_shared", "slices",
+  "machine", "core", "folds", "linear", "few_rows", "few_products", "linear_of_few", "few_shared", "slices",
   "wide_ends", "linear_wide", "heads", "columns", "attention", "query_warp", "queries", "tiles",
   "attention_of_one", "rows", "squares", "candidates", "shortlist", "sampling", "choose",
   "decode", "pack",

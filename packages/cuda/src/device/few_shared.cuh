@@ -11,16 +11,27 @@ template <class C> struct SharedProducts {
   typename Rows::Raw raw[kTurns][Rows::kParts];
   u32 own;      // this warp's chunk of each slice and tile
   bool second;  // raw[second] is the next slice's
+  bool begun;   // the first chunk is done, and the slice behind it asked for
 
   template <u32 kTurn> MPK_DEVICE void load(const Rows& x, u32 slice) {
     const u32 k = slice % kSlices * kConsumerWarps + own;
 #pragma unroll
     for (u32 part = 0; part < Rows::kParts; part++) x.load(k, part, raw[kTurn % kTurns][part]);
   }
-  MPK_DEVICE void open(const Context& c, const Rows& x) {
-    own = (c.warp + kConsumerWarps - c.chunk % kConsumerWarps) % kConsumerWarps;
-    second = false;
+  MPK_DEVICE void open(const Rows& x) {
+    second = begun = false;
     load<0>(x, 0);
+  }
+  // The first chunk's products.
+  MPK_DEVICE void begin(const Rows& x, const HeldChunk<C>& early, FewSums<C>& acc) {
+    load<1>(x, 1);
+#pragma unroll
+    for (u32 b = 0; b < C::kBlocksPerChunk; b++) {
+      const Vec4 own = raw[0][b / Rows::kPart][b % Rows::kPart].words;
+      mma_16x8x16(acc[0], early.a[2 * b], own.x, own.y);
+      mma_16x8x16(acc[1], early.a[2 * b + 1], own.z, own.w);
+    }
+    begun = true;
   }
   template <u32 kTurn> MPK_DEVICE void multiply_chunk(Context& c, u32 chunk, FewSums<C>& acc) {
     wait_full(c, chunk);
@@ -38,8 +49,9 @@ template <class C> struct SharedProducts {
   template <u32 kTurn>
   MPK_DEVICE void step(Context& c, const Rows& x, u32 chunk, u32 tiles, u32 slice, bool more,
                        FewSums<C> (&acc)[2]) {
-    if (kTurns == 2 && more) load<kTurn ^ 1u>(x, slice + 1);
-    multiply_chunk<kTurn>(c, chunk + own, acc[0]);
+    if (kTurns == 2 && more && !begun) load<kTurn ^ 1u>(x, slice + 1);
+    if (!begun) multiply_chunk<kTurn>(c, chunk + own, acc[0]);
+    begun = false;
     if (tiles == 2) multiply_chunk<kTurn>(c, chunk + own + kConsumerWarps, acc[1]);
     if (kTurns == 1 && more) load<0>(x, slice + 1);
     second = kTurn == 0;
@@ -63,11 +75,16 @@ template <class C> MPK_DEVICE void run_linear_of_shared(Context& c, const u32* i
   const u32 tileLo = in[kWordTileLo], tileHi = in[kWordTileHi], rows = c.tokens;
   // Each tile of a pair has one of the two buffers.
   float* partial = reinterpret_cast<float*>(c.work + kActivationBytes);
+  SharedProducts<C> products = {};
+  products.own = (c.warp + kConsumerWarps - c.chunk % kConsumerWarps) % kConsumerWarps;
+  HeldChunk<C> early;
+  if constexpr (SharedProducts<C>::kTurns == 2) early.take(c, c.chunk + products.own);
   begin_task(c, in);
   FewRows<C> x;
   x.open(c, ops);
-  SharedProducts<C> products = {};
-  products.open(c, x);
+  FewSums<C> acc[2] = {};
+  products.open(x);
+  if constexpr (SharedProducts<C>::kTurns == 2) products.begin(x, early, acc[0]);
   //profile: const u32 placed = clock_word();
   u32 chunk = c.chunk;
   for (u32 tile0 = tileLo; tile0 < tileHi; tile0 += 2) {
@@ -75,7 +92,6 @@ template <class C> MPK_DEVICE void run_linear_of_shared(Context& c, const u32* i
     typename C::Extras extras = {};
     load_first_extras<C>(c, ops, tile0, tiles, rows, extras);
     //profile: const u32 asked = clock_word();
-    FewSums<C> acc[2] = {};
     products.multiply(c, x, chunk, tiles, tile0 + 2 >= tileHi, acc);
     chunk += tiles * C::kChunksPerTile;
     if (tile0 > tileLo) consumer_barrier();  // the pair before has left the buffers
@@ -83,6 +99,8 @@ template <class C> MPK_DEVICE void run_linear_of_shared(Context& c, const u32* i
     if (tiles == 2) {
       put_partial<C>(partial + kPartialBytes / 4 + c.warp * kSlot, rows, c.lane, acc[1]);
     }
+    clear_sums<C>(acc[0]);
+    clear_sums<C>(acc[1]);
     consumer_barrier();
     //profile: const u32 consumed = clock_word();
     finish_group<C, kPartialBytes / 4>(c, ops, partial, tile0, tiles, rows, extras);

@@ -86,6 +86,7 @@ constexpr u32 kReportStream = 2u;
 // [folds.cuh]
 // [linear.cuh]
 // [few_rows.cuh]
+// [few_products.cuh]
 // [linear_of_few.cuh]
 // [heads.cuh]
 // [attention.cuh]
