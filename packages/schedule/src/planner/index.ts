@@ -44,7 +44,7 @@ export interface PlanOptions extends RingOptions {
   readonly folds?: FoldChoice;
   /**
    * Tiles of linears take turns in slices of K where steps of a few tokens then read x half as often:
-   * another order of the same bytes. Default: no, as no GPU has timed it yet.
+   * another order of the same bytes. Default: with protocol "flag", as timed.
    */
   readonly pairs?: boolean;
 }
@@ -74,7 +74,8 @@ export function plan(
   const ring = chooseRing(machine, maxTokens, demand, options);
   const folds = options.folds ?? (protocol === "flag" ? "auto" : 1);
   const folded = foldOps(unfolded, ring, machine.sms, folds);
-  const nodes = options.pairs === true ? pairOps(folded, ring, machine.sms) : folded;
+  const pairs = options.pairs ?? protocol === "flag";
+  const nodes = pairs ? pairOps(folded, ring, machine.sms) : folded;
   const byClass = new Map<OpClass, StreamLayout | null>();
   for (const { cls } of nodes) if (!byClass.has(cls)) byClass.set(cls, layoutOf(cls, ring));
   const layouts = nodes.map((node) => byClass.get(node.cls) ?? null);
