@@ -37,6 +37,7 @@ test.each([
   "few tokens, a chunk taken early: a stage is freed before its reads have arrived",
   "pairs of tiles: a stage is freed before its reads have arrived",
   "many tokens: a stage is freed before its reads have arrived",
+  "few tiles: a stage is freed before its reads have arrived",
   "cached keys: a stage is freed before its reads have arrived",
   "mbarriers are not fenced for the copy engine",
 ].map(named))("$fault", async (mutation) => {

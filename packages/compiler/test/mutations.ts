@@ -2,7 +2,7 @@
 import { runPasses, splitAttention, type Program } from "@mpk/ir";
 import { semanticsTable } from "@mpk/ops";
 import { head, layered, linear, linears, passed, writer } from "../../cuda/test/emitted/programs.ts";
-import { attending } from "./emulated-programs.ts";
+import { attending, prompt } from "./emulated-programs.ts";
 import { runEmulated, runVirtual, type EmulatedCase } from "./emulated.ts";
 
 export interface Mutation {
@@ -14,7 +14,8 @@ export interface Mutation {
   readonly says: RegExp;
   readonly target?: string;
   /** For faults that only some programs show. */
-  readonly program?: "layerNorm" | "wide" | "fromOne" | "flags" | "split" | "few" | "early" | "pairs" | "many";
+  readonly program?:
+    | "layerNorm" | "wide" | "fromOne" | "flags" | "split" | "few" | "early" | "pairs" | "fewTiles" | "many";
 }
 
 const race = /: a race in /;
@@ -176,6 +177,19 @@ export const mutations: readonly Mutation[] = [
     replace: [["acc[0][t]);\n    }\n    consumer_barrier();\n", "acc[0][t]);\n    }\n"]],
     says: race,
     program: "many",
+  },
+  {
+    fault: "few tiles: a stage is freed before its reads have arrived",
+    replace: [["    await_loads(read);\n    release_stage(c, chunk);\n#pragma unroll\n    for (u32 t = 0; t < kOctets",
+      "    release_stage(c, chunk);\n#pragma unroll\n    for (u32 t = 0; t < kOctets"]],
+    says: late,
+    program: "fewTiles",
+  },
+  {
+    fault: "few tiles: a tile's sums are added up before all warps have put theirs",
+    replace: [["few.put(c, tiles);\n  consumer_barrier();\n", "few.put(c, tiles);\n"]],
+    says: race,
+    program: "fewTiles",
   },
   {
     fault: "cached keys: a stage is freed before its reads have arrived",
@@ -343,6 +357,10 @@ const programs: Readonly<Record<"decoder" | NonNullable<Mutation["program"]>, ()
     const up = linear(w, "up", x, 6144, { out: "bf16" });
     return passed(head(w, linear(w, "down", up, 64, { epilogue: "a0 + a1", extras: [x] }), 40));
   },
+  fewTiles: () => {
+    const w = writer("few tiles", { maxTokens: 16, maxContext: 64 });
+    return passed(head(w, linear(w, "w", w.embed(300, 4096), 48, { norm: "rms" }), 40));
+  },
   many: () => {
     const w = writer("many", { maxTokens: 64, maxContext: 128 });
     return passed(head(w, linear(w, "w", w.embed(300, 4096), 80, { norm: "rms" }), 40));
@@ -364,6 +382,7 @@ export const caseOf = ({ program, target }: Pick<Mutation, "program" | "target">
   },
   maxTokens: 10,
   ...(program === "fromOne" ? { promptIds: [5] } : {}),
+  ...(program === "fewTiles" ? { promptIds: prompt(12) } : {}),
   instrument: "races",
 });
 

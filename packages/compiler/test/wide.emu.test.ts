@@ -1,8 +1,8 @@
 /** @file Steps of many tokens on the emulated GPU, as the virtual GPU computes them. */
 import { expect, test } from "vitest";
-import { linears, passed } from "../../cuda/test/emitted/programs.ts";
+import { head, linear, linears, passed, writer } from "../../cuda/test/emitted/programs.ts";
 import { decoder, prompt } from "./emulated-programs.ts";
-import { expectSame } from "./emulated.ts";
+import { expectSame, planOf } from "./emulated.ts";
 
 test("linears in every form, a prompt of 33 tokens at once", async () => {
   const program = linears(64, 600);
@@ -22,6 +22,18 @@ test("more slices of x than have room at once, no race", async () => {
   await expectSame({
     program, sms: 2, promptIds: prompt(19), maxTokens: 2, scheduleSeed: 4, instrument: "races",
   });
+}, 240_000);
+
+test.each([
+  [6144, 2, 24], [4608, 3, 18], [600, 2, 3],
+])("tasks of few tiles, x in registers, no race: %i columns on %i SMs", async (columns, sms, chunks) => {
+  const w = writer("few tiles", { maxTokens: 16, maxContext: 64 });
+  const x = w.embed(300, 96);
+  const up = linear(w, "up", x, columns, { groups: 2, norm: "rms", epilogue: "a0 * a1", out: "bf16" });
+  const down = linear(w, "down", up, 96, { epilogue: "a0 + a1", extras: [x] });
+  const program = passed(head(w, linear(w, "last", down, 72, { norm: "rms" }), 40));
+  expect(planOf({ program, sms }).layouts.map((layout) => layout?.chunksPerTile)).toContain(chunks);
+  await expectSame({ program, sms, promptIds: prompt(29), maxTokens: 2, scheduleSeed: 7, instrument: "races" });
 }, 240_000);
 
 test("a decoder whose attention rounds, no race", async () => {

@@ -44,9 +44,8 @@ const eventStride = 128;
 const sharedPages = 64;
 const deviceFiles = [
   "machine", "core", "folds", "linear", "few_rows", "few_products", "linear_of_few", "few_shared", "slices",
-  "wide_ends", "linear_wide", "heads", "columns", "attention", "query_warp", "queries", "tiles",
-  "attention_of_one", "rows", "squares", "candidates", "shortlist", "sampling", "choose",
-  "decode", "pack",
+  "wide_ends", "few_tiles", "linear_wide", "heads", "columns", "attention", "query_warp", "queries", "tiles",
+  "attention_of_one", "rows", "squares", "candidates", "shortlist", "sampling", "choose", "decode", "pack",
 ] as const;
 /** Those that plans with flagged values have besides. */
 const flagFiles = ["flags", "linear_of_one"] as const;

@@ -362,5 +362,11 @@ template <class C> MPK_DEVICE void run_linear_wide(Context& c, const u32* in) {
       return;
     }
   }
+  if constexpr (FewTiles<C>::kHas) {
+    if (c.tokens > 8 && in[kWordTileHi] - in[kWordTileLo] <= FewTiles<C>::kMost) {
+      run_few_tiles<C>(c, in);
+      return;
+    }
+  }
   run_many_rows<C>(c, in);
 }

@@ -28,6 +28,8 @@ const rowsFor = (maxTokens: number): number => 2 ** Math.ceil(Math.log2(Math.max
 
 /** Tiles whose sums one warp can hold in registers. */
 const tilesPerWarp = 2;
+/** Tiles of a task whose columns of x are registers' in steps of 9 to 16 tokens. */
+const mostFewTiles = 3;
 /** Slices of x that are in shared memory at once: one is used, the others are on their way. */
 const [fewestBuffers, mostBuffers] = [3, 6];
 
@@ -109,6 +111,17 @@ export function wideLayout(op: OpInstance<LinearAttrs>, budget: PackingBudget): 
   };
 }
 
+/** The most tiles of a task that few_tiles.cuh takes: every warp's sums, and a chunk of each tile a warp. */
+function fewTiles(
+  maxTokens: number, { activationBytes, partialBytes, consumerWarps, stages }: PackingBudget,
+): number {
+  const rows = rowsFor(maxTokens);
+  if (rows !== 16) return 0;
+  const work = activationBytes + 2 * partialBytes - rows * statisticsBytes;
+  const fitting = Math.floor(work / (rows * consumerWarps * tileRows * 4));
+  return Math.min(fitting, Math.floor(stages / consumerWarps), mostFewTiles);
+}
+
 /** One token's whole x and the sums of a group's tiles, a slot for each warp. */
 const oneRowBytes = (
   { chunksPerTile, blocksPerChunk, tilesPerGroup }: StreamLayout, consumerWarps: number,
@@ -119,21 +132,25 @@ const oneRowBytes = (
 export function wideRoom(
   { maxTokens }: OpInstance<LinearAttrs>,
   layout: StreamLayout,
-  { activationBytes, partialBytes, consumerWarps, stages, chunkBytes }: PackingBudget,
+  budget: PackingBudget,
 ): TaskRoom {
+  const { activationBytes, partialBytes, consumerWarps, stages, chunkBytes } = budget;
   const work = activationBytes + 2 * partialBytes;
   const { blocksPerChunk, tilesPerGroup } = layout;
   const statistics = rowsFor(maxTokens) * statisticsBytes;
   const oneRow = oneRowBytes(layout, consumerWarps) + statistics;
+  const few = fewTiles(maxTokens, budget);
   return {
-    // Slices have more chunks only where half of the ring holds them for all tiles.
-    chunksBetweenBarriers: Math.max(tilesPerGroup, Math.floor(stages / 2)),
+    // Slices have more chunks only where half of the ring holds them for all tiles; few tiles, a chunk
+    // of each for every warp.
+    chunksBetweenBarriers: Math.max(tilesPerGroup, Math.floor(stages / 2), few * consumerWarps),
     bytes(tokens) {
       if (tokens === 1 && oneRow <= work) return oneRow;
       const rows = tokens <= 8 ? 8 : rowsFor(tokens);
       const buffers = buffersIn(rowsFor(maxTokens), work, chunkBytes);
       const slices = buffers * rows * blocksPerChunk * tokenBlockBytes;
-      return statistics + Math.max(slices, rows * consumerWarps * tileRows * 4);
+      const sums = Math.max(1, tokens > 8 ? few : 0) * rows * consumerWarps * tileRows * 4;
+      return statistics + Math.max(slices, sums);
     },
   };
 }
