@@ -172,7 +172,8 @@ describe("the text needs nothing from outside", () => {
       expect(split).toContain(deviceText(file).trim());
     }
     const unused = [
-      "profile.cuh", "slices.cuh", "wide_ends.cuh", "linear_wide.cuh", ...others, ...splitFiles,
+      "profile.cuh", "slices.cuh", "wide_ends.cuh", "few_tiles.cuh", "linear_wide.cuh", ...others,
+      ...splitFiles,
     ];
     for (const file of files.filter((name) => !unused.includes(name))) {
       expect(withFlags).toContain(deviceText(file, { profile: false, flags: true }).trim());
