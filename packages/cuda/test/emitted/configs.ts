@@ -45,6 +45,7 @@ const sizes = (
 export const realConfigs = {
   "Llama-3.2-1B": { ...llama, ...sizes(2048, 8192, 16, 32, 8), head_dim: 64 },
   "Llama-3.2-3B": { ...llama, ...sizes(3072, 8192, 28, 24, 8), head_dim: 128 },
+  "Llama-3.1-8B": { ...llama, ...sizes(4096, 14336, 32, 32, 8) },
   "Llama-3.1-70B": { ...llama, ...sizes(8192, 28672, 80, 64, 8) },
   "Qwen3-0.6B": { ...qwen3, ...sizes(1024, 3072, 28, 16, 8) },
   "Qwen3-8B": { ...qwen3, ...sizes(4096, 12288, 36, 32, 8) },

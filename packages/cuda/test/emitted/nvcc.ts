@@ -33,8 +33,9 @@ export function jobOfPlan(name: string, made: Plan, target: string, profile = fa
 }
 
 /** A program's source with flags in the data. */
-export function flaggedJob(name: string, program: Program, target: string): Job {
-  return jobOfPlan(name, plan(program, scheduleTable, gpus[target]!, { protocol: "flag" }), target);
+export function flaggedJob(name: string, program: Program, target: string, profile = false): Job {
+  const made = plan(program, scheduleTable, gpus[target]!, { protocol: "flag" });
+  return jobOfPlan(name, made, target, profile);
 }
 
 /** What ptxas says of a kernel. */
