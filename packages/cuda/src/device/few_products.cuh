@@ -71,9 +71,9 @@ template <class C> struct KeptProducts {
   typedef HeldRows<C, kOwn> Held;
   typedef typename Either<Held::kNorms, Scaled<C>, C>::Type Finished;
   // A tile has a chunk for each warp, whose fragments have registers beside x's (of a normed x, where two
-  // groups of rows share it: q, k and v of one spill, as does any in kernels with marks).
+  // groups of rows share it: q, k and v of one spill).
   static constexpr bool kEarly = !MPK_FEW_KEYS && C::kFolds == 1 && kWarps == kConsumerWarps &&
-                                 //profile: !Held::kNorms &&
+                                 //profile: !Held::kNorms &&  // marks need registers, too
                                  (!Held::kNorms || C::kGroups == 2) && C::kChunksPerTile >= kWarps;
   Held held = {};
   u32 next;  // this warp's next chunk, counted from the task's first
