@@ -1,5 +1,7 @@
 /** @file Which passes a model goes through: those of every model, and those that its limits ask for. */
-import { passesOfSteps, roundAttended, splitAttention, type Pass, type Program } from "@mpk/ir";
+import {
+  fewTokens, passesOfSteps, roundAttended, splitAttention, type Pass, type Program,
+} from "@mpk/ir";
 import type { Machine } from "@mpk/schedule";
 
 /**
@@ -15,8 +17,7 @@ export type AttentionChoice = (typeof attentionChoices)[number];
  * (3.61 against 3.85, 0.523 against 0.793), and as fast at the end of what it allows as at its beginning.
  */
 const longestWhole = 1024;
-/** Steps of more tokens are timed with whole heads up to here: prompts of 2,048 tokens. */
-const fewTokens = 8;
+/** Steps of more than a few tokens are timed with whole heads up to here: prompts of 2,048 tokens. */
 const longestWholeOfMany = 4096;
 
 /** The passes for a program with these limits on a machine, in order. */

@@ -1,5 +1,5 @@
 /** @file Renders each op's body and numbers the distinct ones. */
-import { type OpInstance, type Plan, type ScheduleTable, takesTurns } from "@mpk/schedule";
+import { type OpInstance, type Plan, type ScheduleTable, choicesOf } from "@mpk/schedule";
 import type { BodyEnv, BodyTable, OpBody } from "./body.ts";
 import { floatLiteral, printExpression } from "./expression.ts";
 import {
@@ -33,15 +33,13 @@ function instanceOf(plan: Plan, opIndex: number, table: ScheduleTable): OpInstan
     if (value === undefined) throw new RangeError(`${op.kind} at ${op.scope}: no value ${id}`);
     return value.type;
   };
-  const layout = plan.layouts[opIndex] ?? null;
   return {
     kind: op.kind,
     attrs: schedule.semantics.parseAttrs(op.attrs),
     inputs: op.inputs.map(type),
     outputs: op.outputs.map(type),
     maxTokens: plan.program.limits.maxTokens,
-    folds: layout?.folds ?? 1,
-    pairs: layout !== null && takesTurns(layout),
+    ...choicesOf(plan.layouts[opIndex] ?? null),
   };
 }
 

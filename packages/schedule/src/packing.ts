@@ -22,6 +22,12 @@ export const chunkBytesOf = (layout: StreamLayout): number => layout.blocksPerCh
 export const takesTurns = ({ tilesPerGroup, chunksPerSlice, chunksPerTile }: StreamLayout): boolean =>
   tilesPerGroup > 1 && chunksPerSlice < chunksPerTile;
 
+/** What a layout says of the planner's choices for its op. */
+export const choicesOf = (
+  layout: StreamLayout | null,
+): { readonly folds: number; readonly pairs: boolean } =>
+  ({ folds: layout?.folds ?? 1, pairs: layout !== null && takesTurns(layout) });
+
 /** Columns of one chunk, of each fold of K. */
 export const chunkColumns = (layout: StreamLayout): number => layout.blocksPerChunk * blockColumns;
 

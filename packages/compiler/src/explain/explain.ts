@@ -2,10 +2,10 @@
 import type { ProfileFile } from "@mpk/runtime";
 import type { Gpu, Plan, SimulationConstants } from "@mpk/schedule";
 import { accountsOf, type Accounts } from "../profile/index.ts";
+import { isPlanFile } from "../load.ts";
 import { partNames, type Part } from "../profile/timeline.ts";
 import { lossesOf, type Loss, type LossCause } from "../simulate/losses.ts";
 import { simulateSetting, type Setting, type SimulatedStep } from "../simulate/model.ts";
-import { isPlanFile } from "../load.ts";
 import { parseWhatIf } from "../simulate/whatif.ts";
 import { requireSamePlan } from "../view/same.ts";
 import { graphOf, type GraphModel } from "./graph.ts";
@@ -109,7 +109,7 @@ export async function explain(
   for (const name of isPlanFile(setting.model) ? [] : knobsFor(plan, context)) {
     const { title, change } = parseWhatIf(name);
     // A ring that does not fit beside the activations is no choice.
-    const step = await simulateSetting(change(base.setting), false, base.plan).catch(() => null);
+    const step = await simulateSetting(change(base.setting)).catch(() => null);
     if (step !== null) tried.push({ name, title, step, stepNanos: step.simulation.stepNanos });
   }
   const predicted = lossesOf(plan, simulation);

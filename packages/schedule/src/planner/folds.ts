@@ -2,7 +2,7 @@
 import { PlanError } from "../errors.ts";
 import type { RingSpec } from "../plan.ts";
 import { chunkBytesOf } from "../packing.ts";
-import { withFolds } from "./nodes.ts";
+import { chooseClasses, withFolds } from "./nodes.ts";
 import type { OpClass, OpNode } from "./nodes.ts";
 import { layoutOf } from "./ring.ts";
 
@@ -49,11 +49,6 @@ export function foldOps(
   if (choice !== "auto" && ![1, 2, 4].includes(choice)) {
     throw new PlanError(`folds: expected "auto", 1, 2 or 4, got ${String(choice)}`);
   }
-  const chosen = new Map<OpClass, OpClass>();
-  return nodes.map((node) => {
-    const cls = chosen.get(node.cls) ??
-      (choice === "auto" ? folded(node.cls, ring, sms) : foldedTo(node.cls, ring, choice));
-    chosen.set(node.cls, cls);
-    return cls === node.cls ? node : { ...node, cls };
-  });
+  return chooseClasses(nodes, (cls) =>
+    choice === "auto" ? folded(cls, ring, sms) : foldedTo(cls, ring, choice));
 }

@@ -4,7 +4,7 @@ import type {
   OpInstance, OpSchedule, ScheduleTable, StreamLayout, TaskRegions,
 } from "../contracts.ts";
 import { describeOp, PlanError } from "../errors.ts";
-import { takesTurns } from "../packing.ts";
+import { choicesOf } from "../packing.ts";
 
 /** Ops with the same kind, attributes and types share one class, so facets are asked once. */
 export interface OpClass {
@@ -74,10 +74,17 @@ export function resolveOps(
   });
 }
 
-/** What a layout says of the planner's choices for its op. */
-const choicesOf = (layout: StreamLayout | null) => ({
-  folds: layout?.folds ?? 1, pairs: layout !== null && takesTurns(layout),
-});
+/** The same ops, each class replaced by what is chosen for it, once. */
+export function chooseClasses(
+  nodes: readonly OpNode[], choose: (cls: OpClass) => OpClass,
+): readonly OpNode[] {
+  const chosen = new Map<OpClass, OpClass>();
+  return nodes.map((node) => {
+    const cls = chosen.get(node.cls) ?? choose(node.cls);
+    chosen.set(node.cls, cls);
+    return cls === node.cls ? node : { ...node, cls };
+  });
+}
 
 /** The same class, its tiles in pairs. */
 export const inPairs = ({ id, schedule, instance }: OpClass): OpClass =>

@@ -1,7 +1,7 @@
 /** @file Chooses the ops whose tiles share what they read in pairs. Pure. */
 import { takesTurns } from "../packing.ts";
 import type { RingSpec } from "../plan.ts";
-import { inPairs } from "./nodes.ts";
+import { chooseClasses, inPairs } from "./nodes.ts";
 import type { OpClass, OpNode } from "./nodes.ts";
 import { layoutOf } from "./ring.ts";
 
@@ -17,10 +17,5 @@ function paired(cls: OpClass, ring: RingSpec, sms: number): OpClass {
 export function pairOps(
   nodes: readonly OpNode[], ring: RingSpec, sms: number,
 ): readonly OpNode[] {
-  const chosen = new Map<OpClass, OpClass>();
-  return nodes.map((node) => {
-    const cls = chosen.get(node.cls) ?? paired(node.cls, ring, sms);
-    chosen.set(node.cls, cls);
-    return cls === node.cls ? node : { ...node, cls };
-  });
+  return chooseClasses(nodes, (cls) => paired(cls, ring, sms));
 }
