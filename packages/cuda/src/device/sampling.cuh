@@ -118,6 +118,7 @@ MPK_DEVICE void keep_top_p(Context& c, Candidates& race, double p) {
   if (out == 0 && !reaches(sum_over(c, WeightAbove{race, 0}))) return;
   // The next key that occurs is the last to stay, perhaps not with all its ids.
   u32 next = 0xffffffffu;
+#pragma unroll kConsumerRegisters >= 200 ? 4 : 1
   for (u32 id = c.thread; id < kVocab; id += kConsumerThreads) {
     const u32 key = order_key(race.scaled(id));
     if (key > out && key < next && race.weight(id) > 0) next = key;
