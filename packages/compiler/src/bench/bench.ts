@@ -8,7 +8,7 @@ import {
   contextNeeded, measureDecode, measureLong, measurePromptSteps, promptTokensOf, withLogits,
 } from "./measure.ts";
 import { hasGate, notYet, writeRun, type KeptRun, type Run } from "./beside.ts";
-import { limitOf, type BenchResult } from "./result.ts";
+import { limitOf, type BenchResult, type LongRun } from "./result.ts";
 import type { BenchSetting } from "./setting.ts";
 
 export interface BenchOptions {
@@ -74,7 +74,7 @@ async function openFor(
 }
 
 type Times = Pick<BenchResult, "ms" | "late" | "byPosition" | "eventMs" | "firstTokenMs" | "reruns"
-  | "rerunsEqual" | "unequal" | "long" | "promptStep">;
+  | "rerunsEqual" | "unequal" | "promptStep">;
 
 interface Ours {
   readonly times: Times;
@@ -105,6 +105,26 @@ async function ours(
   }
 }
 
+/** One longer launch, of a kernel compiled for its length: attention is chosen by the longest context. */
+async function longRun(
+  model: MeasuredModel,
+  setting: BenchSetting,
+  options: BenchOptions,
+  timed: Timed,
+): Promise<LongRun | null> {
+  const { longTokens } = setting;
+  if (longTokens === 0 || setting.tokensPerStep > 1) return null;
+  return timed("long", `one launch of ${longTokens} tokens`, async () => {
+    const asked = { ...setting, tokens: longTokens };
+    const { session, compiled, close } = await openFor(model, asked, options);
+    try {
+      return await measureLong(session, { ...asked, promptChunk: compiled.plan.program.limits.maxTokens });
+    } finally {
+      await close();
+    }
+  });
+}
+
 async function decode(
   session: Session,
   setting: BenchSetting,
@@ -112,16 +132,12 @@ async function decode(
   { onProgress }: BenchOptions,
   timed: Timed,
 ): Promise<Times> {
-  const { context, reruns, longTokens } = setting;
+  const { context, reruns } = setting;
   const onRun = (done: number) => onProgress?.({ stage: "generate", done, total: reruns });
   const { promptStepMs, ...times } = await timed("launches", `${reruns} launches at context ${context}`,
     () => measureDecode(session, { ...setting, promptChunk, onRun }));
-  const long = longTokens === 0
-    ? null
-    : await timed("long", `one launch of ${longTokens} tokens`,
-      () => measureLong(session, { ...setting, tokens: longTokens, promptChunk }));
   const promptStep = promptStepMs === null ? null : { tokens: promptChunk, ms: promptStepMs };
-  return { ...times, long, promptStep };
+  return { ...times, promptStep };
 }
 
 async function steps(
@@ -183,12 +199,13 @@ export async function benchOne(
   const { context, tokensPerStep } = setting;
   const { seconds, timed } = stopwatch(model.title, options.onStage);
   const { times, probe, known, run, logitReruns } = await ours(model, setting, options, timed);
+  const long = await longRun(model, setting, options, timed);
   const { weights, cache } = tokenBytes(model.config, context);
   const limit = limitOf(known, probe);
   const result = {
     model: model.title, context, tokensPerStep, weightBytes: weights, cacheBytes: cache,
     limitBytesPerSecond: limit, probeBytesPerSecond: probe,
-    floorMs: ((weights + cache) / limit) * 1000, ...times, logitReruns, seconds,
+    floorMs: ((weights + cache) / limit) * 1000, ...times, long, logitReruns, seconds,
     ...notYet(setting),
   };
   return { result, run: hasGate(setting) && scratch !== null ? await writeRun(scratch, run) : null };

@@ -222,10 +222,10 @@ export async function measurePromptSteps(
 /** Prompt tokens of the steps that `measurePromptSteps` times. */
 export const promptTokensOf = (promptChunk: number): number => promptChunk * (measuredSteps + 1);
 
-/** Positions that a measurement needs. */
+/** Positions that a measurement needs, its longer launch apart. */
 export function contextNeeded(setting: BenchSetting): number {
-  const { context, tokens, longTokens, tokensPerStep } = setting;
+  const { context, tokens, tokensPerStep } = setting;
   return tokensPerStep === 1
-    ? Math.max(1, context) + Math.max(tokens, longTokens) + 1
+    ? Math.max(1, context) + tokens + 1
     : context + promptTokensOf(tokensPerStep) + tokens + 1;
 }
