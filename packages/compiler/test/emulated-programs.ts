@@ -1,5 +1,6 @@
 /** @file Programs and targets that between them reach all of the emitted code. */
-import type { Program } from "@mpk/ir";
+import { runPasses, type Pass, type Program } from "@mpk/ir";
+import { semanticsTable } from "@mpk/ops";
 import {
   attention, head, linear, passed, writer, type AttentionForm,
 } from "../../cuda/test/emitted/programs.ts";
@@ -22,8 +23,8 @@ export const paths = ["sm_90a", "sm_120", "sm_80", "sm_89"] as const;
 export const prompt = (tokens: number): readonly number[] =>
   Array.from({ length: tokens }, (_, i) => (i * 7 + 3) % 40);
 
-/** A decoder: every row of a step is seen by the steps after it. */
-export function decoder(maxTokens: number, headDim: number): Program {
+/** A decoder: every row of a step is seen by the steps after it. `first` are passes before all others. */
+export function decoder(maxTokens: number, headDim: number, first: readonly Pass[] = []): Program {
   const w = writer("decoder", { maxTokens, maxContext: 160 });
   let x = w.embed(300, 96);
   for (let i = 0; i < 2; i++) {
@@ -37,5 +38,5 @@ export function decoder(maxTokens: number, headDim: number): Program {
     x = linear(w, "down", gated, 96, { epilogue: "a0 + a1", extras: [x] });
   }
   w.inScope("");
-  return passed(head(w, x, 40));
+  return passed(runPasses(head(w, x, 40), semanticsTable, first));
 }

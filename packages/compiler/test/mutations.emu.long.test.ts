@@ -13,7 +13,7 @@ test.each(mutations)("$fault", async (mutation) => {
   expect(said).toMatch(mutation.says);
 }, 120_000);
 
-test.each(["layerNorm", "wide", "fromOne", "split", undefined] as const)("none in %s as it is",
+test.each(["layerNorm", "wide", "fromOne", "split", "units", undefined] as const)("none in %s as it is",
   async (program) => {
     const c = caseOf(program === undefined ? {} : { program });
     for (const scheduleSeed of seeds) await expectSame({ ...c, scheduleSeed });

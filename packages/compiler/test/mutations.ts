@@ -15,7 +15,8 @@ export interface Mutation {
   readonly target?: string;
   /** For faults that only some programs show. */
   readonly program?:
-    | "layerNorm" | "wide" | "fromOne" | "flags" | "split" | "few" | "early" | "pairs" | "fewTiles" | "many";
+    | "layerNorm" | "wide" | "fromOne" | "flags" | "split" | "few" | "early" | "pairs" | "fewTiles" | "many"
+    | "units";
 }
 
 const race = /: a race in /;
@@ -330,6 +331,19 @@ export const mutations: readonly Mutation[] = [
     program: "split",
   },
   {
+    fault: "the units of this step's rows are taken for those of one split",
+    replace: [["produce_units<C, 1>", "produce_units<C, C::kSplits>"]],
+    says: wrong,
+    program: "units",
+  },
+  {
+    fault: "cached keys are copied from a page that there is not",
+    replace: [["i32 page = page_of(c, place.pages, position);",
+      "i32 page = page_of(c, place.pages, position) + static_cast<i32>(kPages);"]],
+    says: /not all in a buffer/,
+    program: "split",
+  },
+  {
     fault: "no proxy fence between appended rows and their copies",
     replace: [["    fence_async();\n    return !leaving", "    return !leaving"]],
     says: /no proxy fence between a write and a bulk copy/,
@@ -348,6 +362,11 @@ const programs: Readonly<Record<"decoder" | NonNullable<Mutation["program"]>, ()
   split: () => {
     const form = { heads: 2, kvHeads: 1, headDim: 64 };
     return runPasses(attending(form), semanticsTable, [splitAttention(2)]);
+  },
+  units: () => {
+    const form = { heads: 2, kvHeads: 1, headDim: 64 };
+    const limits = { maxTokens: 5, maxContext: 128 };
+    return runPasses(attending(form, limits), semanticsTable, [splitAttention(2)]);
   },
   few: () => linears(8, 96),
   early: () => linears(8, 2048),
@@ -382,6 +401,7 @@ export const caseOf = ({ program, target }: Pick<Mutation, "program" | "target">
   },
   maxTokens: 10,
   ...(program === "fromOne" ? { promptIds: [5] } : {}),
+  ...(program === "units" ? { promptIds: prompt(34) } : {}),
   ...(program === "fewTiles" ? { promptIds: prompt(12) } : {}),
   instrument: "races",
 });

@@ -4,7 +4,7 @@ import { semanticsTable } from "@mpk/ops";
 import { describe, expect, test } from "vitest";
 import { passed, type AttentionForm } from "../../cuda/test/emitted/programs.ts";
 import { expectGolden } from "./goldens.ts";
-import { attending } from "./emulated-programs.ts";
+import { attending, decoder } from "./emulated-programs.ts";
 import { expectSame, planOf } from "./emulated.ts";
 
 /** Splits as for `sms` SMs, whatever the machine has. */
@@ -39,6 +39,27 @@ describe("as the virtual GPU computes it", () => {
     const form = { heads: 2, kvHeads: 1, headDim: 256 };
     const program = split(form, 3, 96, 2);
     await expectSame({ program, target: "sm_120", promptIds: prompt(40), maxTokens: 2 });
+  });
+});
+
+describe("steps whose tokens are in several units of positions", () => {
+  // Every row is seen by the layer and the steps after it.
+  const layered = (maxTokens: number, headDim: number): Program =>
+    decoder(maxTokens, headDim, [splitAttention(4)]);
+
+  test.each([
+    { tokens: 5, headDim: 64, target: "sm_90a" },
+    { tokens: 7, headDim: 128, target: "sm_120" },
+    { tokens: 24, headDim: 80, target: "sm_80" },
+    { tokens: 64, headDim: 128, target: "sm_90a" },
+  ])("$tokens tokens a step, heads of $headDim on $target", async ({ tokens, headDim, target }) => {
+    const program = layered(tokens, headDim);
+    await expectSame({ program, target, promptIds: prompt(139), maxTokens: 3 });
+  });
+
+  test("without a race, or an access without the order it needs", async () => {
+    const common = { program: layered(40, 64), promptIds: prompt(90), maxTokens: 2 } as const;
+    await expectSame({ ...common, scheduleSeed: 4, instrument: "races" });
   });
 });
 

@@ -86,9 +86,9 @@ template <class C> MPK_DEVICE u32 query_turns(const Context& c) {
   return (c.tokens * UnitMap<C>::kGroup + 7) / 8;
 }
 
-// The producer: `count` chunks of units first, first + kSplits, ... Between two copies lies time lost:
+// The producer: `count` chunks of units first, first + kEvery, ... Between two copies lies time lost:
 // a unit's place is computed once, and its page has come while the unit before was copied.
-template <class C>
+template <class C, u32 kEvery>
 MPK_DEVICE void produce_units(Context& c, Producer& producer, const PartPlace<C>& place, u32 first,
                               u32 count) {
   constexpr u32 kPerUnit = PartChunks<C>::kPerUnit, kBytes = 2 * UnitMap<C>::kSideBytes;
@@ -97,7 +97,7 @@ MPK_DEVICE void produce_units(Context& c, Producer& producer, const PartPlace<C>
   i32 page = page_of(c, place.pages, position);
   for (u32 i = 0; i < count && !producer.leaving; i += kPerUnit) {
     const u8* from = reinterpret_cast<const u8*>(place.at(page, position));
-    position += C::kSplits * kUnitKeys;
+    position += kEvery * kUnitKeys;
     if (i + kPerUnit < count) page = page_of(c, place.pages, position);
     const u32 here = count - i < kPerUnit ? count - i : kPerUnit;
 #pragma unroll
@@ -111,12 +111,13 @@ MPK_DEVICE void produce_units(Context& c, Producer& producer, const PartPlace<C>
 template <class C>
 MPK_DEVICE void produce_turn(Context& c, Producer& producer, const PartPlace<C>& place,
                              const PartChunks<C>& chunks, bool& awaited) {
-  produce_units<C>(c, producer, place, chunks.fresh, chunks.placed);
-  produce_units<C>(c, producer, place, chunks.first, chunks.past);
+  // Full units go round over the splits; those that the step's tokens are in follow one another.
+  produce_units<C, 1>(c, producer, place, chunks.fresh, chunks.placed);
+  produce_units<C, C::kSplits>(c, producer, place, chunks.first, chunks.past);
   const u32 appended = chunks.total - chunks.past - chunks.placed;
   if (appended > 0 && !awaited && !producer.await_append(c)) return;
   awaited = appended > 0;
-  produce_units<C>(c, producer, place, chunks.fresh, appended);
+  produce_units<C, 1>(c, producer, place, chunks.fresh, appended);
   if (chunks.total == 0) producer.copy_past(c, nullptr, 0);
 }
 

@@ -100,6 +100,15 @@ void finish(std::size_t i) {
 
 bool is_aligned(const void* p) { return reinterpret_cast<std::uintptr_t>(p) % 16 == 0; }
 
+// What a copy reads: later, where nobody could say any more who asked for it.
+void check_source(const u8* src, u32 bytes, const void* site) {
+  if (is_in_buffer(src, bytes)) return;
+  char start[96];
+  describe_buffer(src, start, sizeof start);
+  fault("a copy of %u bytes that are not all in a buffer, from %s: by SM %u, thread %u @%p", bytes,
+        start, here.block, here.thread, site);
+}
+
 // A copy's accesses, from the moment it is asked for: from then on it may happen.
 Knowledge touch_copy(u8* dst, const u8* src, u32 bytes, const u64* bar, Actor actor, u32 time,
                      const void* site) {
@@ -167,6 +176,7 @@ void bulk_copy(u8* dst, const u8* src, u32 bytes, u64* bar) {
     fault("a bulk copy of %u bytes from %p to %p is not aligned to 16 bytes", bytes,
           static_cast<const void*>(src), static_cast<void*>(dst));
   }
+  check_source(src, bytes, MPK_SITE);
   Knowledge after;
   if (kChecking) {
     PhaseOrder& o = order_at(bar);
@@ -179,6 +189,7 @@ void bulk_copy(u8* dst, const u8* src, u32 bytes, u64* bar) {
 
 void copy_async(u8* dst, const u8* src) {
   if (!is_aligned(dst) || !is_aligned(src)) fault("cp.async is not aligned to 16 bytes");
+  check_source(src, 16, MPK_SITE);
   if (kChecking) {
     Standing& s = running()->standing;
     if (s.twin == 0) s.twin = new_actor(here.block);
@@ -209,6 +220,7 @@ void land(const Piece& p) {
 // Some land at once, the others when they must. For the checker the thread itself writes, now.
 void copy_piece(u8* dst, const u8* src) {
   if (!is_aligned(dst) || !is_aligned(src)) fault("cp.async is not aligned to 16 bytes");
+  if (src != nullptr) check_source(src, 16, MPK_SITE);
   touch_here(dst, 16, Access::write, Manner::plain, MPK_SITE);
   if (src != nullptr) touch_here(src, 16, Access::read, Manner::plain, MPK_SITE);
   Fiber& f = *running();

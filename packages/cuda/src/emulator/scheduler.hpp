@@ -2,6 +2,7 @@
 #ifndef MPK_SCHEDULER_HPP
 #define MPK_SCHEDULER_HPP
 
+#include <cstddef>
 #include <vector>
 
 #include "emulator.hpp"
@@ -100,6 +101,8 @@ Block& block_of(const Fiber& fiber);
 Fiber& fiber_at(u32 block, u32 thread);
 // Whether an address is in an SM's shared memory, and where.
 bool find_shared(const void* p, u32* block, u64* offset);
+// Whether all of these bytes are in one global buffer (main.cpp).
+bool is_in_buffer(const void* p, std::size_t bytes);
 // A global buffer's name and the offset in it, for messages (main.cpp).
 void describe_buffer(const void* p, char* text, std::size_t bytes);
 Random& dice();
