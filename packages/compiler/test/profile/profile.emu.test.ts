@@ -90,7 +90,7 @@ describe("watched, marks", () => {
   });
 
   test("that every warp stores do", async () => {
-    const [one, all] = ["if (c.thread == kConsumerThreads - 64) keep_mark", "if (c.lane == 0) keep_mark"];
+    const [one, all] = ["if (c.thread == kConsumerThreads - 64) mark(", "if (c.lane == 0) mark("];
     const edit = (source: string): string => {
       expect(source).toContain(one);
       return source.replace(one ?? "", all ?? "");

@@ -116,7 +116,7 @@ template <class C> MPK_DEVICE void run_attention_of_one(Context& c, const u32* i
     prepare_one<C>(c, ops, s, head, needs);
     consumer_barrier();
     //hold: if (c.thread == 0) *static_cast<volatile u32*>(&c.shared->hold) = 0;
-    //profile: const u32 ready = clock_word();
+    //flags: //profile: if (head == lo) mark_aside(c, kMarkReady);
     float scale = C::kScale * 1.4426950408889634f;
     if (C::kQkNorm) {
       float part[8], sum = 0.0f;
@@ -144,7 +144,6 @@ template <class C> MPK_DEVICE void run_attention_of_one(Context& c, const u32* i
       store_attended(out + head * C::kD + d, value);
     }
     if (head % kGroup == 0) append_rows<C>(c, s.k, s.v, cache, pages, kvHead);
-    //flags: //profile: if (head == lo) mark_aside(c, kMarkReady, ready);
   }
   end_task(c, in);
 }

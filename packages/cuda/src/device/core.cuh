@@ -51,6 +51,7 @@ struct Shared {
   //hold: u32 hold;  // the place behind which nothing is copied for a while; 0: none
   //flags: u32 manySteps;   // steps of several tokens so far, the current one among them
   //flags: u32 copyOffset;  // of the copy of flagged values that a step of one token uses
+  //profile: u32 marks[4][kProfileWords];  // of the instructions that run, and of those before
 };
 
 static_assert(kConsumerWarps >= 2 && kStages % kConsumerWarps == 0, "see find_crossing, Producer");
@@ -71,10 +72,6 @@ struct Context {
   u32 tokens;
   u32 chunk;  // chunks of this SM's stream consumed before the current task
   u32 instruction;  // position in this SM's list, for reports
-  //profile: u32 marks;  // where this step's marks of instructions go; 0: nowhere
-  //profile: u32 data;  // when this warp had the task's first chunk, if it waited for it
-  //profile: u32 stalled;  // how long this warp waited for others
-  //profile: u32 consumed;  // when all warps had used their last chunks
 };
 
 // The words of instruction `i` of this SM's list.
@@ -201,7 +198,7 @@ MPK_DEVICE void begin_task(Context& c, const u32* in) {
     //profile: ready = clock_word();
   }
   consumer_barrier();
-  //profile: if (c.thread == 0) keep_mark(c, kMarkReady, ready);
+  //profile: if (c.thread == 0) put_mark(c, kMarkReady, ready);
 }
 
 // Publishes the task's writes. All consumer threads call.
@@ -252,8 +249,8 @@ MPK_DEVICE bool wait_chunk(Context& c, u32 chunk) {
 }
 // A consumer warp's wait.
 MPK_DEVICE bool wait_full(Context& c, u32 chunk) {
+  //profile: if (mbarrier_look(&c.shared->full[chunk % kStages], (chunk / kStages) & 1u)) return true;
   //profile: const ChunkWait<Context> timed(c, chunk);
-  //profile: if (timed.there) return true;
   return wait_chunk(c, chunk);
 }
 MPK_DEVICE void release_stage(const Context& c, u32 chunk) {

@@ -160,7 +160,6 @@ MPK_DEVICE void consume(Context& c) {
       }
     }
     c.instruction = 0;
-    //profile: c.marks = marks_of_step(c);
     //profile: if (c.thread == 0) mark_step(c, kStepMarkArrived, kStepMarkArrivedNanos);
     if (!open_step(c)) return;
     //profile: if (c.thread == 0) mark_step(c, kStepMarkOpened, 0);
@@ -169,14 +168,16 @@ MPK_DEVICE void consume(Context& c) {
       if (in[kWordSize] == 0) break;
       if (fetches && Fetch::kEarly) fetch.ask(c);
       //profile: if (c.thread == 0) mark(c, kMarkStart);
+      //profile: if (c.instruction > 1) keep_marks(c, c.instruction - 2);
       run_body(c, in);
-      //profile: keep_waits(c);
       if (fetches && !Fetch::kEarly) fetch.ask(c);
       if (fetches) fetch.take(c, c.instruction + 2);
     }
     //profile: if (c.thread == 0) mark_step(c, kStepMarkDone, kStepMarkDoneNanos);
     c.chunk = start_over(c.chunk);
     consumer_barrier();  // nobody looks at this step's instructions, or its copies, any more
+    //profile: if (c.instruction > 1) keep_marks(c, c.instruction - 2);
+    //profile: if (c.instruction > 0) keep_marks(c, c.instruction - 1);
   }
 }
 
@@ -192,7 +193,6 @@ MPK_KERNEL void __launch_bounds__(kThreads, 1) mpk_decode(const __grid_constant_
   c.lane = c.thread % 32;
   c.sm = block_index();
   c.step = c.position = c.tokens = c.chunk = c.instruction = 0;
-  //profile: c.marks = c.data = c.stalled = c.consumed = 0;
   if (c.thread == 0) {
     for (u32 i = 0; i < kStages; i++) {
       mbarrier_init(&c.shared->full[i], MPK_FULL_ARRIVALS);
@@ -207,6 +207,7 @@ MPK_KERNEL void __launch_bounds__(kThreads, 1) mpk_decode(const __grid_constant_
     c.shared->leave = 0;
     //hold: c.shared->hold = 0;
     //flags: c.shared->manySteps = 0;
+    //profile: for (u32 i = 0; i < 4 * kProfileWords; i++) (&c.shared->marks[0][0])[i] = 0;
     //flags: c.shared->copyOffset = kFlagCopyBytes;  // the first step of one token turns it to 0
   }
   for (u32 i = c.thread; i < kSharedPages && i < kPages; i += block_threads()) {

@@ -85,13 +85,13 @@ template <class C> MPK_DEVICE void run_linear_of_shared(Context& c, const u32* i
   FewSums<C> acc[2] = {};
   products.open(x);
   if constexpr (SharedProducts<C>::kTurns == 2) products.begin(x, early, acc[0]);
-  //profile: const u32 placed = clock_word();
+  //profile: mark_aside(c, kMarkPlaced);
   u32 chunk = c.chunk;
   for (u32 tile0 = tileLo; tile0 < tileHi; tile0 += 2) {
     const u32 tiles = tileHi - tile0 < 2 ? 1 : 2;
     typename C::Extras extras = {};
     load_first_extras<C>(c, ops, tile0, tiles, rows, extras);
-    //profile: const u32 asked = clock_word();
+    //profile: if (tile0 == tileLo) mark_aside(c, kMarkAsked);
     products.multiply(c, x, chunk, tiles, tile0 + 2 >= tileHi, acc);
     chunk += tiles * C::kChunksPerTile;
     if (tile0 > tileLo) consumer_barrier();  // the pair before has left the buffers
@@ -102,14 +102,9 @@ template <class C> MPK_DEVICE void run_linear_of_shared(Context& c, const u32* i
     clear_sums<C>(acc[0]);
     clear_sums<C>(acc[1]);
     consumer_barrier();
-    //profile: const u32 consumed = clock_word();
+    //profile: mark_aside(c, kMarkConsumed);
     finish_group<C, kPartialBytes / 4>(c, ops, partial, tile0, tiles, rows, extras);
     //profile: if (c.thread == 0) mark(c, kMarkStored);
-    //profile: mark_aside(c, kMarkConsumed, consumed);
-    //profile: if (tile0 == tileLo) {
-    //profile:   mark_aside(c, kMarkPlaced, placed);
-    //profile:   mark_aside(c, kMarkAsked, asked);
-    //profile: }
   }
   c.chunk = chunk;
   end_task(c, in);

@@ -141,12 +141,12 @@ template <class C> MPK_DEVICE void run_few_tiles(Context& c, const u32* in) {
   Octet<C> own = {};  // of which this warp adds up the sums
   const u32 tile = tile0 + c.warp / Few::kOctets, octet = c.warp % Few::kOctets;
   if (c.warp < octets) own.load(c, ops, tile, octet, rows);
-  //profile: mark_aside(c, kMarkAsked, clock_word());
+  //profile: mark_aside(c, kMarkAsked);
   few.multiply_all(c, tiles);
   scales.put(c, ops, rows);
   few.put(c, tiles);
   consumer_barrier();
-  //profile: mark_aside(c, kMarkConsumed, clock_word());
+  //profile: mark_aside(c, kMarkConsumed);
   if (c.warp < octets) {
     float total[Octet<C>::kCount][C::kGroups] = {};
     add_warps<C, kConsumerWarps>(reinterpret_cast<const float*>(c.work) + c.warp * kOctetSums,

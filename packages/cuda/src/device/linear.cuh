@@ -324,7 +324,7 @@ template <class C> MPK_DEVICE void run_linear(Context& c, const u32* in) {
     load_activations<C>(c, ops, x, 0, kPadK);
   }
   if (whole) consumer_barrier();
-  //profile: const u32 placed = clock_word();
+  //profile: if (whole) mark_aside(c, kMarkPlaced);
   float* partial = reinterpret_cast<float*>(c.work + kActivationBytes);
   u32 chunk = c.chunk;
   u32 buffer = 0;
@@ -336,7 +336,7 @@ template <class C> MPK_DEVICE void run_linear(Context& c, const u32* in) {
     float* mine = partial + buffer * (kPartialBytes / 4) + c.warp * kSlot;
     for (u32 i = c.lane; i < tiles * 16; i += 32) mine[i] = 0.0f;
     warp_barrier();
-    //profile: const u32 asked = clock_word();
+    //profile: if (tile0 == tileLo) mark_aside(c, kMarkAsked);
     for (u32 slice = 0; slice < C::kChunksPerTile; slice += kSliceChunks) {
       const u32 ahead = C::kChunksPerTile - slice;
       const u32 perTile = ahead < kSliceChunks ? ahead : kSliceChunks;
@@ -368,13 +368,10 @@ template <class C> MPK_DEVICE void run_linear(Context& c, const u32* in) {
       chunk += total;
     }
     consumer_barrier();
-    //profile: const u32 consumed = clock_word();
+    //profile: mark_aside(c, kMarkConsumed);
     finish_group<C>(c, ops, partial + buffer * (kPartialBytes / 4), tile0, tiles, 1,
                     extras);
     //profile: if (c.thread == 0) mark(c, kMarkStored);
-    //profile: mark_aside(c, kMarkConsumed, consumed);
-    //profile: if (tile0 == tileLo && whole) mark_aside(c, kMarkPlaced, placed);
-    //profile: if (tile0 == tileLo) mark_aside(c, kMarkAsked, asked);
     buffer ^= 1;
   }
   c.chunk = chunk;

@@ -52,7 +52,7 @@ template <class C> MPK_DEVICE void run_linear_of_few(Context& c, const u32* in) 
   Products products = {};
   // Norms sum in the second buffer: a barrier lies before it is used for products.
   products.open(c, x, first, (tileHi - tileLo) * C::kChunksPerTile, partial + kPartialBytes / 4);
-  //profile: const u32 placed = clock_word();
+  //profile: mark_aside(c, kMarkPlaced);
   FewSums<C> acc = {};
   if constexpr (kEarly) products.begin(early, acc);
   const u32 groupTiles = kSlot / (rows * 16);
@@ -62,7 +62,7 @@ template <class C> MPK_DEVICE void run_linear_of_few(Context& c, const u32* in) 
     typename C::Extras extras = {};
     load_first_extras<C>(c, ops, tile0, tiles, rows, extras);
     float* group = partial + buffer * (kPartialBytes / 4);
-    //profile: const u32 asked = clock_word();
+    //profile: if (tile0 == tileLo) mark_aside(c, kMarkAsked);
     for (u32 tile = 0; tile < tiles; tile++) {
       const u32 end = (tile0 + tile + 1 - tileLo) * C::kChunksPerTile;
       products.multiply(c, x, c.chunk, end, acc);
@@ -70,14 +70,9 @@ template <class C> MPK_DEVICE void run_linear_of_few(Context& c, const u32* in) 
       clear_sums<C>(acc);
     }
     consumer_barrier();
-    //profile: const u32 consumed = clock_word();
+    //profile: mark_aside(c, kMarkConsumed);
     finish_group<typename Products::Finished>(c, ops, group, tile0, tiles, rows, extras);
     //profile: if (c.thread == 0) mark(c, kMarkStored);
-    //profile: mark_aside(c, kMarkConsumed, consumed);
-    //profile: if (tile0 == tileLo) {
-    //profile:   mark_aside(c, kMarkPlaced, placed);
-    //profile:   mark_aside(c, kMarkAsked, asked);
-    //profile: }
     buffer ^= 1;
   }
   c.chunk += (tileHi - tileLo) * C::kChunksPerTile;

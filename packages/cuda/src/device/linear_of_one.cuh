@@ -18,7 +18,6 @@ template <class C> struct PolledRow {
       kKeeps ? kMine : C::kNorm != 0 ? (kMine < 4 ? kMine : 4) : (kMine < 8 ? kMine : 8);
   const Vec4* row;
   Vec4 v[kBatch];  // the first batch
-  //profile: u32 ready;  // when x was there, if that is told before all of it is in shared memory
 
   // What need not be there yet: the first look, and the gains.
   MPK_DEVICE void look(const Context& c, const u32* ops) {
@@ -48,7 +47,7 @@ template <class C> struct PolledRow {
     } else {
       const float mean = C::kNorm == 2 ? average(c, 0.0f, 0) : 0.0f;
       const float scale = m_rsqrt(average(c, mean, 1) + C::kEps);
-      //profile: ready = clock_word();
+      //profile: mark_aside(c, kMarkReady);
       pass(c, ops, mean, scale, false);
     }
     return 0.0f;
@@ -216,7 +215,7 @@ MPK_DEVICE void finish_group_of_one(Context& c, const u32* ops, const float* par
                                     u32 tiles, bool scales, const typename C::ExtrasOfOne& first) {
   constexpr u32 kWidth = C::kWidth;
   const bool aborted = is_aborted(c);  // nothing is handed over by an SM that gave up
-  //profile: c.consumed = clock_word();  // behind a load: what loads need is then had before the barrier
+  //profile: mark_aside(c, kMarkConsumed);  // behind a load: what loads need is then had before the barrier
   float scale = 1.0f;
   if (C::kNorm == 1 && scales) {
     float squares = 0.0f;
@@ -329,7 +328,6 @@ template <class C> MPK_DEVICE void run_linear_of_one(Context& c, const u32* in) 
   Fragments<C> held;
   float squares = 0.0f;
   bool scales = false;
-  //profile: u32 ready = 0;
   if constexpr (C::kXFlagged) {
     PolledRow<C> x = {};
     if (awaits_events(c, in)) begin_task(c, in);
@@ -338,7 +336,6 @@ template <class C> MPK_DEVICE void run_linear_of_one(Context& c, const u32* in) 
     held.take(c, c.chunk + turn, holds);
     squares = x.take(c, ops);
     scales = PolledRow<C>::kKeeps;
-    //profile: ready = x.ready;
   } else {
     held.take(c, c.chunk + turn, holds);
     begin_task(c, in);
@@ -348,12 +345,12 @@ template <class C> MPK_DEVICE void run_linear_of_one(Context& c, const u32* in) 
     load_activations<C>(c, ops, x, 0, C::kChunksPerTile * C::kBlocksPerChunk * C::kFolds * 32);
   }
   consumer_barrier();
-  //profile: const u32 placed = clock_word();
+  //profile: mark_placed(c, C::kXFlagged && (PolledRow<C>::kKeeps || C::kNorm == 0));
   float* partial = reinterpret_cast<float*>(c.work + kActivationBytes);
   SliceOfOne<C> slice;
   slice.begin(c, c.chunk, tiles, 0);
   slice.clear(c, partial, tiles);
-  //profile: const u32 asked = clock_word();
+  //profile: mark_aside(c, kMarkAsked);
   held.multiply(slice.columns(), has_column<C>(c.lane), slice.sums);
   slice.next(c.lane);
   if (scales) {
@@ -372,12 +369,6 @@ template <class C> MPK_DEVICE void run_linear_of_one(Context& c, const u32* in) 
     finish_group_of_one<C>(c, ops, partial + buffer * (kPartialBytes / 4), tile0, tiles, scales,
                            extras);
     //profile: if (c.thread == 0) mark(c, kMarkStored);
-    //profile: mark_aside(c, kMarkConsumed, c.consumed);
-    //profile: if (tile0 == tileLo) {
-    //profile:   if (C::kXFlagged) mark_aside(c, kMarkReady, ready == 0 ? placed : ready);
-    //profile:   mark_aside(c, kMarkPlaced, placed);
-    //profile:   mark_aside(c, kMarkAsked, asked);
-    //profile: }
     tile0 += Tiles::kGroup;
     if (tile0 >= tileHi) break;
     tiles = tileHi - tile0 < Tiles::kGroup ? tileHi - tile0 : Tiles::kGroup;

@@ -74,11 +74,11 @@ template <class C> MPK_DEVICE void run_one_row(Context& c, const u32* in) {
     consumer_barrier();  // x is there; slots of the group before have been read
     for (u32 i = c.lane; i < tiles * 16; i += 32) slot[i] = 0.0f;
     warp_barrier();
-    //profile: if (chunk == c.chunk) mark_aside(c, kMarkAsked, clock_word());
+    //profile: if (chunk == c.chunk) mark_aside(c, kMarkAsked);
     multiply_one_row<C>(c, chunk, tiles, slot);
     if (tile0 == in[kWordTileLo]) scales.put(c, ops, 1);
     consumer_barrier();
-    //profile: mark_aside(c, kMarkConsumed, clock_word());
+    //profile: mark_aside(c, kMarkConsumed);
     finish_one_row<C>(c, ops, partial, tile0, tiles, first);
     chunk += tiles * C::kChunksPerTile;
   }
@@ -330,7 +330,7 @@ template <class C> MPK_DEVICE void run_many_rows(Context& c, const u32* in) {
       const u32 now = C::kChunksPerTile - k < count ? C::kChunksPerTile - k : count;
       await_copies<kBuffers - 2>();
       consumer_barrier();
-      //profile: if (chunk == c.chunk) mark_aside(c, kMarkAsked, clock_word());
+      //profile: if (chunk == c.chunk) mark_aside(c, kMarkAsked);
       group.release(c, by, chunk - before, before);
       x.bring(c, slice + kBuffers - 1, buffer == 0 ? kBuffers - 1 : buffer - 1);
       const u32 row = c.lane >> 2, flip = x.swap(row) / 64;
@@ -342,7 +342,7 @@ template <class C> MPK_DEVICE void run_many_rows(Context& c, const u32* in) {
     }
     if (tile0 == in[kWordTileLo]) scales.put(c, ops, rows);
     consumer_barrier();
-    //profile: mark_aside(c, kMarkConsumed, clock_word());
+    //profile: mark_aside(c, kMarkConsumed);
     group.release(c, by, chunk - before, before);
     group.finish(c, ops, by, tokenRows, rows, tile0);
     //profile: if (c.thread == 0) mark(c, kMarkStored);

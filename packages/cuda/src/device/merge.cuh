@@ -122,12 +122,11 @@ MPK_DEVICE void merge_tile_of_one(const Context& c, const u32* ops, u32 tile, fl
     join_splits<C, kConsumerWarps, kBatch>(in_scratch<float>(c, ops[C::kPartsOperand]), column,
                                            c.warp, all);
   }
-  //flags: //profile: const u32 ready = clock_word();
   joined[c.warp * 96] = all.most;
   joined[c.warp * 96 + 32] = all.sum;
   joined[c.warp * 96 + 64] = all.value;
   consumer_barrier();
-  //flags: //profile: if (C::kPartsFlagged) mark_ready(c, tile, ready);
+  //flags: //profile: if (C::kPartsFlagged) mark_ready(c, tile);
   if (c.warp > 0 || c.lane >= C::kTile) return;
   Joined warps[kConsumerWarps];
 #pragma unroll

@@ -1,9 +1,9 @@
 // Times of each instruction, only in kernels emitted with `profile`: lines of the other files that
-// are marked so call in here. A mark is a reading of the SM's own clock, which stays in a register until
-// the task's outputs are on their way, and then a store to memory that nobody waits for: no barrier, no
-// branch between a task's inputs and its outputs. Steps that are not kept read clocks too, which costs less
-// than to ask, and store nothing. Two pairs of clock and %globaltimer a step, read while the SM has nothing
-// to do, tell the host when it was.
+// are marked so call in here. A mark is a reading of the SM's own clock into a few words of shared memory, four
+// instructions' in turn. A warp that seldom has outputs takes them to the profile two instructions later, before it
+// looks for inputs that are not there yet: another barrier of all lies between, so they are all made. Steps that
+// are not kept do the same but for the stores. Two pairs of clock and %globaltimer a step, read while the SM has
+// nothing to do, tell the host when it was.
 
 MPK_DEVICE u32 clock_word() { return static_cast<u32>(now_clocks()); }
 
@@ -14,26 +14,42 @@ template <class C> MPK_DEVICE u32 marks_of_step(const C& c) {
   if (step >= c.params->profileSteps) return 0;
   return ((step * kProfileSms + c.sm) * kProfileRecords + 1) * kProfileWords;
 }
-template <class C> MPK_DEVICE void keep_mark(const C& c, u32 which, u32 at) {
-  if (c.marks == 0) return;
-  reinterpret_cast<u32*>(c.params->profile)[c.marks + c.instruction * kProfileWords + which] = at;
+template <class C> MPK_DEVICE void put_mark(const C& c, u32 which, u32 at) {
+  c.shared->marks[c.instruction & 3u][which] = at;
 }
 // A thread's own, now.
-template <class C> MPK_DEVICE void mark(const C& c, u32 which) { keep_mark(c, which, clock_word()); }
-// Of all threads, read before; by a warp that seldom has outputs and, unlike the last one, fetches nothing.
-template <class C> MPK_DEVICE void mark_aside(const C& c, u32 which, u32 at) {
-  if (c.thread == kConsumerThreads - 64) keep_mark(c, which, at);
+template <class C> MPK_DEVICE void mark(const C& c, u32 which) { put_mark(c, which, clock_word()); }
+// By a warp that seldom has outputs and, unlike the last one, fetches nothing.
+template <class C> MPK_DEVICE void mark_aside(const C& c, u32 which) {
+  if (c.thread == kConsumerThreads - 64) mark(c, which);
 }
-// What tile `tile` of the task depends on was there at `at`; that of its first tile counts.
-template <class C> MPK_DEVICE void mark_ready(const C& c, u32 tile, u32 at) {
+// The task's activations lie in shared memory; `arrived`: they have come only now, whatever was there before.
+template <class C> MPK_DEVICE void mark_placed(const C& c, bool arrived) {
   if (c.thread != kConsumerThreads - 64) return;
-  if (tile == instruction_words(c, c.instruction)[kWordTileLo]) keep_mark(c, kMarkReady, at);
+  const u32 at = clock_word();
+  put_mark(c, kMarkPlaced, at);
+  if (arrived) put_mark(c, kMarkReady, at);
+}
+// What tile `tile` of the task depends on is there; that of its first tile counts.
+template <class C> MPK_DEVICE void mark_ready(const C& c, u32 tile) {
+  if (c.thread != kConsumerThreads - 64) return;
+  if (tile == instruction_words(c, c.instruction)[kWordTileLo]) mark(c, kMarkReady);
+}
+// All marks of an instruction whose end all warps have left behind. The same warp's.
+template <class C> MPK_DEVICE void keep_marks(const C& c, u32 instruction) {
+  if (c.warp != kConsumerWarps - 2 || c.lane >= kProfileWords) return;
+  u32& word = c.shared->marks[instruction & 3u][c.lane];
+  const u32 at = word, base = marks_of_step(c);
+  word = 0;
+  if (base == 0) return;
+  reinterpret_cast<u32*>(c.params->profile)[base + instruction * kProfileWords + c.lane] = at;
 }
 
 // Of the step; in words `nanos` and behind it, unless 0, the clock of all SMs, an H200's in 32 ns.
 template <class C> MPK_DEVICE void mark_step(const C& c, u32 which, u32 nanos) {
-  if (c.marks == 0) return;
-  u32* record = reinterpret_cast<u32*>(c.params->profile) + c.marks - kProfileWords;
+  const u32 base = marks_of_step(c);
+  if (base == 0) return;
+  u32* record = reinterpret_cast<u32*>(c.params->profile) + base - kProfileWords;
   const u64 now = nanos == 0 ? 0 : now_nanos();
   record[which] = clock_word();
   if (nanos == 0) return;
@@ -41,36 +57,21 @@ template <class C> MPK_DEVICE void mark_step(const C& c, u32 which, u32 nanos) {
   record[nanos + 1] = static_cast<u32>(now >> 32);
 }
 
-// A consumer warp's wait for a chunk that is missing, in registers until the task is over: the end of that
-// for the task's first one, and the sum of those for others.
+// A consumer warp's wait for a chunk that is missing: the end of that for the task's first one, and, of the first
+// warp, the sum of those for others.
 template <class C> struct ChunkWait {
-  C& c;
-  const u32 chunk;
-  const bool there;
-  u32 since = 0;
+  const C& c;
+  const u32 chunk, since;
 
-  MPK_DEVICE ChunkWait(C& context, u32 at)
-      : c(context),
-        chunk(at),
-        there(mbarrier_look(&c.shared->full[at % kStages], (at / kStages) & 1u)) {
-    if (!there) since = clock_word();
-  }
+  MPK_DEVICE ChunkWait(const C& context, u32 at) : c(context), chunk(at), since(clock_word()) {}
   MPK_DEVICE ~ChunkWait() {
-    if (there) return;
-    const u32 now = clock_word();
     if (chunk != c.chunk) {
-      c.stalled += now - since;
-    } else if (c.warp == chunk % kConsumerWarps) {
-      c.data = now;
+      if (c.thread == 0) c.shared->marks[c.instruction & 3u][kMarkStalled] += clock_word() - since;
+    } else if (c.warp == chunk % kConsumerWarps && c.lane == 0) {
+      mark(c, kMarkData);
     }
   }
 };
-// Behind a task.
-template <class C> MPK_DEVICE void keep_waits(C& c) {
-  if (c.lane == 0 && c.data != 0) keep_mark(c, kMarkData, c.data);
-  if (c.thread == 0 && c.stalled != 0) keep_mark(c, kMarkStalled, c.stalled);
-  c.data = c.stalled = 0;
-}
 
 // The producer's waits for a free stage, logged as (begin, length) once the copy that waited is on its
 // way. The producer is ahead of the steps that consumers profile: by as many laps as the ring holds, of

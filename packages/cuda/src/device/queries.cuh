@@ -262,7 +262,7 @@ template <class C> MPK_DEVICE void run_attention_of_many(Context& c, const u32* 
       if (head > in[kWordTileLo] || octet0 > 0) consumer_barrier();
       put_rows<C>(c, in, head, turn);
       consumer_barrier();
-      //flags: //profile: if (c.tokens == 1) mark_ready(c, head, clock_word());
+      //flags: //profile: if (c.tokens == 1) mark_ready(c, head);
       QueryWarp<C> warp;
       warp.sums.clear();
 #pragma unroll 1
