@@ -20,7 +20,6 @@ template <class C> struct FewTiles {
   // Blocks of a chunk whose columns of the next round are loaded beside this one's; those behind them are
   // loaded once this one's are used. Of a chunk of eight these are 96 registers.
   static constexpr u32 kTwice =
-      //profile: C::kBlocksPerChunk > 3 ? 3 :  // marks need registers, too
       C::kBlocksPerChunk < 4 ? C::kBlocksPerChunk : 4;
   static constexpr u32 kOnce = C::kBlocksPerChunk - kTwice;
   typedef Vec4 Columns[kOctets];
