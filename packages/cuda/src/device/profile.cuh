@@ -1,9 +1,10 @@
 // Times of each instruction, only in kernels emitted with `profile`: lines of the other files that
-// are marked so call in here. A mark is a reading of the SM's own clock into a few words of shared memory, four
-// instructions' in turn. A warp that seldom has outputs takes them to the profile two instructions later, before it
-// looks for inputs that are not there yet: another barrier of all lies between, so they are all made. Steps that
-// are not kept do the same but for the stores. Two pairs of clock and %globaltimer a step, read while the SM has
-// nothing to do, tell the host when it was.
+// are marked so call in here. A mark is a reading of the SM's own clock into a few words of shared
+// memory, four instructions' in turn. A warp that seldom has outputs takes them to the profile two
+// instructions later, before it looks for inputs that are not there yet: a barrier of all warps lies
+// between, so all marks have been made. Steps that are not kept do the same but for the stores. Two
+// pairs of clock and %globaltimer a step, read while the SM has nothing to do, tell the host when it
+// was.
 
 MPK_DEVICE u32 clock_word() { return static_cast<u32>(now_clocks()); }
 
@@ -57,8 +58,8 @@ template <class C> MPK_DEVICE void mark_step(const C& c, u32 which, u32 nanos) {
   record[nanos + 1] = static_cast<u32>(now >> 32);
 }
 
-// A consumer warp's wait for a chunk that is missing: the end of that for the task's first one, and, of the first
-// warp, the sum of those for others.
+// A consumer warp's wait for a chunk that is missing: the end of that for the task's first one, and,
+// of the first warp, the sum of those for others.
 template <class C> struct ChunkWait {
   const C& c;
   const u32 chunk, since;
