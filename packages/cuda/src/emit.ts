@@ -65,7 +65,11 @@ export interface KernelParts {
   readonly few?: boolean;
   /** Steps may have more tokens than a few. */
   readonly many?: boolean;
+  /** Some attention has a window. */
+  readonly window?: boolean;
 }
+
+const markedLine = /^( *)\/\/(profile|flags|past|hold|few|many|window): (.*\n)/gm;
 
 /** A device file's text. Lines marked `//profile:` are code with `profile`, else left out, and so on. */
 export function deviceText(
@@ -74,7 +78,7 @@ export function deviceText(
 ): string {
   const text = readFileSync(new URL(`./device/${name}`, import.meta.url), "utf8");
   const shown = (from: string): string =>
-    from.replaceAll(/^( *)\/\/(profile|flags|past|hold|few|many): (.*\n)/gm, (_, indent, part, line) =>
+    from.replaceAll(markedLine, (_, indent, part, line) =>
       parts[part as keyof KernelParts] ? `${indent}${line}` : "",
     );
   // A line may be marked twice.
@@ -276,6 +280,7 @@ export function emit(
   const parts = {
     profile, flags: plan.flags.value.length > 0, past: usesSplit, hold: holdsStream(plan, bodies),
     few: maxTokens > 1 && maxTokens <= fewTokens, many: maxTokens > fewTokens,
+    window: bodies.bodies.some(({ text }) => /\bkWindow = [1-9]/.test(text)),
   };
   const device = Object.fromEntries(
     [...deviceFiles, ...flagFiles].map((name) => [name, deviceText(`${name}.cuh`, parts).trim()]),
