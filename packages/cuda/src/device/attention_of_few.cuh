@@ -308,8 +308,15 @@ MPK_DEVICE void finish_octet(const Context& c, const OctetShared<C>& s, const Oc
       const u32 e = c.thread + turn * kConsumerThreads, query = e / perRow, d = e % perRow * 4;
       if (query >= c.tokens) break;
       if (turn > 0) weights.find(s, query);
-      float* to = out + static_cast<u64>(query) * C::kOutStride + d0 + d;
-      store_whole_vec4(to, weights.join(s, query, d, warps));
+      const Vec4 joined = weights.join(s, query, d, warps);
+      const u64 at = static_cast<u64>(query) * C::kOutStride + d0 + d;
+      if (C::kRoundsFew) {
+        *reinterpret_cast<Vec2*>(reinterpret_cast<u16*>(out) + at) =
+            Vec2{pack_bf16(bits_to_f32(joined.x), bits_to_f32(joined.y)),
+                 pack_bf16(bits_to_f32(joined.z), bits_to_f32(joined.w))};
+      } else {
+        store_whole_vec4(out + at, joined);
+      }
     }
   }
 }
@@ -344,7 +351,7 @@ template <class C> MPK_DEVICE void run_attention_of_few(Context& c, const u32* i
     warp.run(c, s, past, kvHead);
     rows.append(c, s, cache, pages, head);
     finish_octet<C>(c, s, warp, past.tiles + 1 < kConsumerWarps ? past.tiles + 1 : kConsumerWarps,
-                    out + head * C::kD);
+                    out + (C::kRoundsFew ? head * C::kD / 2 : head * C::kD));  // half the bytes
   }
   end_task(c, in);
 }

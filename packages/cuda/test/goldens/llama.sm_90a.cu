@@ -176,6 +176,7 @@ struct Body1 {
   static constexpr u32 kXOperand = 0, kOutOperand = 3;
   static constexpr u32 kGainOperand = 2, kNormBiasOperand = 0;
   typedef float X;
+  typedef float FewX;
   typedef float Out;
   typedef u16 Gain;
   struct Extras {
@@ -201,6 +202,7 @@ struct Body2 {
   typedef float K;
   typedef float V;
   typedef u16 Gain;
+  static constexpr bool kRoundsFew = true;
   MPK_DEVICE static float frequency(u32 i) {
     static MPK_TABLE float table[] = { 1.0f, 0.316227764f, 0.100000001f, 0.0316227786f, 0.00999999978f, 0.00316227786f, 0.00100000005f, 0.000316227786f };
     return table[i];
@@ -219,6 +221,7 @@ struct Body3 {
   static constexpr u32 kXOperand = 0, kOutOperand = 3;
   static constexpr u32 kGainOperand = 0, kNormBiasOperand = 0;
   typedef float X;
+  typedef u16 FewX;
   typedef float Out;
   typedef u16 Gain;
   struct Extras {
@@ -244,6 +247,7 @@ struct Body4 {
   static constexpr u32 kXOperand = 0, kOutOperand = 4;
   static constexpr u32 kGainOperand = 3, kNormBiasOperand = 0;
   typedef float X;
+  typedef float FewX;
   typedef u16 Out;
   typedef u16 Gain;
   struct Extras {
@@ -268,6 +272,7 @@ struct Body5 {
   static constexpr u32 kXOperand = 0, kOutOperand = 3;
   static constexpr u32 kGainOperand = 0, kNormBiasOperand = 0;
   typedef u16 X;
+  typedef u16 FewX;
   typedef float Out;
   typedef u16 Gain;
   struct Extras {
@@ -293,6 +298,7 @@ struct Body6 {
   static constexpr u32 kXOperand = 0, kOutOperand = 3;
   static constexpr u32 kGainOperand = 2, kNormBiasOperand = 0;
   typedef float X;
+  typedef float FewX;
   typedef float Out;
   typedef u16 Gain;
   struct Extras {
