@@ -1,4 +1,5 @@
 /** @file Attention of a step's several tokens, run on the CPU, as the virtual GPU computes it. */
+import type { PlanOptions } from "@mpk/schedule";
 import { expect, test } from "vitest";
 import type { AttentionForm } from "../../cuda/test/emitted/programs.ts";
 import { attending } from "./emulated-programs.ts";
@@ -25,6 +26,26 @@ const cases: readonly (readonly [
 test.each(cases)("%s", async (_, form, maxTokens, tokens, target) => {
   const program = attending(form, { maxTokens, maxContext: 256 });
   await expectSame({ program, target, sms: 2, promptIds: prompt(tokens), maxTokens: 2, scheduleSeed: 5 });
+}, 120_000);
+
+const fews: readonly (readonly [
+  what: string, form: AttentionForm, maxTokens: number, tokens: number, planOptions: PlanOptions, workBytes: number,
+])[] = [
+  ["with flags, several turns of tiles, all values at once",
+    { heads: 4, kvHeads: 2, headDim: 128, qkNorm: true }, 8, 165, { protocol: "flag" }, 33280],
+  ["a window, more tokens than warps",
+    { heads: 4, kvHeads: 2, headDim: 128, window: 30 }, 8, 90, { consumerWarps: 4 }, 25088],
+  ["values in two parts, no step full", { heads: 2, kvHeads: 1, headDim: 96, window: 7 }, 5, 37,
+    { consumerWarps: 5 }, 15040],
+];
+
+test.each(fews)("steps of a few tokens, %s, no race", async (_, form, maxTokens, tokens, planOptions, bytes) => {
+  const program = attending(form, { maxTokens, maxContext: 256 });
+  const { activationBytes, partialBytes } = planOf({ program, planOptions, sms: 2 }).ring;
+  expect(activationBytes + 2 * partialBytes).toBe(bytes);
+  await expectSame({
+    program, planOptions, sms: 2, promptIds: prompt(tokens), maxTokens: 2, scheduleSeed: 3, instrument: "races",
+  });
 }, 120_000);
 
 test("keys of the past for all warps at once, steps with octets for some, no race", async () => {

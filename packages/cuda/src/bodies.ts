@@ -1,4 +1,5 @@
 /** @file Renders each op's body and numbers the distinct ones. */
+import { fewTokens } from "@mpk/ir";
 import { type OpInstance, type Plan, type ScheduleTable, choicesOf } from "@mpk/schedule";
 import type { BodyEnv, BodyTable, OpBody } from "./body.ts";
 import { floatLiteral, printExpression } from "./expression.ts";
@@ -43,7 +44,26 @@ function instanceOf(plan: Plan, opIndex: number, table: ScheduleTable): OpInstan
   };
 }
 
-function environment(plan: Plan, opIndex: number, vocab: number): BodyEnv {
+/**
+ * Results of attention that steps of several tokens hand over as bf16, in plans for a few: linears round
+ * them, and each SM reads all of them. Steps of one token have words of their own for them, or few bytes.
+ */
+function roundedValues({ program }: Plan): ReadonlySet<number> {
+  const { maxTokens } = program.limits;
+  if (maxTokens === 1 || maxTokens > fewTokens) return new Set();
+  const rounds = (id: number): boolean =>
+    program.ops.every(({ kind, inputs, attrs }) => {
+      const at = inputs.indexOf(id);
+      if (at < 0) return true;
+      if (kind !== "linear" || at > 0 || inputs.includes(id, 1)) return false;
+      return attrs["norm"] === null && attrs["round"] === "bf16" && attrs["lastRow"] !== true;
+    });
+  const attended = program.ops.filter(({ kind, attrs }) => kind === "attention" && attrs["out"] !== "bf16");
+  const ids = attended.flatMap(({ outputs }) => outputs);
+  return new Set(ids.filter((id) => rounds(id) && !Object.values(program.outputs).includes(id)));
+}
+
+function environment(plan: Plan, opIndex: number, vocab: number, rounded: ReadonlySet<number>): BodyEnv {
   const op = plan.program.ops[opIndex];
   if (op === undefined) throw new RangeError(`no op ${opIndex}`);
   const layout = plan.layouts[opIndex] ?? null;
@@ -52,10 +72,12 @@ function environment(plan: Plan, opIndex: number, vocab: number): BodyEnv {
   const flagOf = (id: number): number | null =>
     flagOffset(plan, locate(plan, id)) === null ? null : flagWord++;
   return {
-    inputs: op.inputs.map((id, i) =>
-      bodyOperand(plan, id, i, layout?.weights.includes(i) ?? false, flagOf(id)),
-    ),
-    outputs: op.outputs.map((id, i) => bodyOperand(plan, id, inputs + i, false, flagOf(id))),
+    inputs: op.inputs.map((id, i) => ({
+      ...bodyOperand(plan, id, i, layout?.weights.includes(i) ?? false, flagOf(id)), rounds: rounded.has(id),
+    })),
+    outputs: op.outputs.map((id, i) => ({
+      ...bodyOperand(plan, id, inputs + i, false, flagOf(id)), rounds: rounded.has(id),
+    })),
     states: op.states.map((id, i) => ({
       word: inputs + op.outputs.length + i,
       kvHeads: plan.program.states.find((state) => state.value === id)?.kvHeads ?? 0,
@@ -89,6 +111,7 @@ export function renderBodies(
   vocab: number,
 ): Bodies {
   const used = new Set(plan.tasks.op);
+  const rounded = roundedValues(plan);
   const bodyOf = new Int32Array(plan.program.ops.length).fill(-1);
   const numbers = new Map<string, number>();
   const rendered: RenderedBody[] = [];
@@ -99,7 +122,7 @@ export function renderBodies(
     if (body === undefined) {
       throw new RangeError(`op '${op.kind}' at ${op.scope} has no CUDA body; add one to the table`);
     }
-    const env = environment(plan, index, vocab);
+    const env = environment(plan, index, vocab, rounded);
     const key = JSON.stringify([op.kind, op.attrs, env]);
     const { run, text } = views.get(key) ?? renderOne(body, instanceOf(plan, index, table), env);
     views.set(key, { run, text });

@@ -21,6 +21,8 @@ export interface BodyOperand {
   readonly lastRow: boolean;
   /** Index of the operand's address word. */
   readonly word: number;
+  /** float32 that steps of a few tokens, but not of one, hand over as bf16: all its readers round it. */
+  readonly rounds?: boolean;
   /** Index of the address word of its copy, where steps of one token hand it over by flags. */
   readonly flag: number | null;
 }

@@ -45,7 +45,8 @@ const sharedPages = 64;
 const deviceFiles = [
   "machine", "core", "folds", "linear", "few_rows", "few_products", "linear_of_few", "few_shared", "slices",
   "wide_ends", "few_tiles", "linear_wide", "heads", "columns", "attention", "query_warp", "queries", "tiles",
-  "attention_of_one", "rows", "squares", "candidates", "shortlist", "sampling", "choose", "decode", "pack",
+  "attention_of_one", "attention_of_few", "rows", "squares", "candidates", "shortlist", "sampling", "choose",
+  "decode", "pack",
 ] as const;
 /** Those that plans with flagged values have besides. */
 const flagFiles = ["flags", "linear_of_one"] as const;
@@ -60,9 +61,15 @@ export interface KernelParts {
   readonly past?: boolean;
   /** Weights give way to keys and values: see `holdsStream`. */
   readonly hold?: boolean;
+  /** Steps may have several tokens, but no more than a few. */
+  readonly few?: boolean;
   /** Steps may have more tokens than a few. */
   readonly many?: boolean;
+  /** Some attention has a window. */
+  readonly window?: boolean;
 }
+
+const markedLine = /^( *)\/\/(profile|flags|past|hold|few|many|window): (.*\n)/gm;
 
 /** A device file's text. Lines marked `//profile:` are code with `profile`, else left out, and so on. */
 export function deviceText(
@@ -71,7 +78,7 @@ export function deviceText(
 ): string {
   const text = readFileSync(new URL(`./device/${name}`, import.meta.url), "utf8");
   const shown = (from: string): string =>
-    from.replaceAll(/^( *)\/\/(profile|flags|past|hold|many): (.*\n)/gm, (_, indent, part, line) =>
+    from.replaceAll(markedLine, (_, indent, part, line) =>
       parts[part as keyof KernelParts] ? `${indent}${line}` : "",
     );
   // A line may be marked twice.
@@ -268,10 +275,12 @@ export function emit(
   const { profile = false } = options;
   const warps = warpsOf(target, plan.ring.consumerWarps);
   const isWide = bodies.bodies.some(({ run }) => run === "linear_wide");
+  const { maxTokens } = plan.program.limits;
   const usesSplit = bodies.bodies.some(({ run }) => /^attention_(part|merge)$/.test(run));
   const parts = {
     profile, flags: plan.flags.value.length > 0, past: usesSplit, hold: holdsStream(plan, bodies),
-    many: plan.program.limits.maxTokens > fewTokens,
+    few: maxTokens > 1 && maxTokens <= fewTokens, many: maxTokens > fewTokens,
+    window: bodies.bodies.some(({ text }) => /\bkWindow = [1-9]/.test(text)),
   };
   const device = Object.fromEntries(
     [...deviceFiles, ...flagFiles].map((name) => [name, deviceText(`${name}.cuh`, parts).trim()]),
@@ -283,6 +292,7 @@ export function emit(
     title: `${plan.program.name.replace(/[^\w.-]/g, "_")} for ${plan.machine.sms} SMs`,
     profile: profile ? deviceText("profile.cuh").trim() : "",
     flagged: parts.flags,
+    few: parts.few,
     params: paramsAsC(profile),
     constants: constants(plan, vocab, event, longest, profile, warps),
     streamBase: initializer(memory.streamBase),

@@ -46,7 +46,7 @@ function planPart(program: Program, target: string): string {
   const folder = new URL("../src/device/", import.meta.url);
   const headers = readdirSync(folder).filter((name) => name.endsWith(".cuh"));
   return headers.reduce((rest, name) => {
-    const text = deviceText(name).trim();
+    const text = deviceText(name, { profile: false, flags: false, few: true }).trim();
     return rest.replace(text, () => `// [${name}]`);
   }, source);
 }

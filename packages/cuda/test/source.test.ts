@@ -153,8 +153,8 @@ describe("the text needs nothing from outside", () => {
 
   test("every device file is in it, and no placeholder of a template is left", () => {
     const flagFiles = ["flags.cuh", "linear_of_one.cuh"];
-    // For steps of many tokens, and for tiles in pairs.
-    const others = ["squares.cuh", "few_shared.cuh"];
+    // For steps of many tokens, for tiles in pairs, and for steps of a few.
+    const others = ["squares.cuh", "few_shared.cuh", "attention_of_few.cuh"];
     const splitFiles = ["units.cuh", "past.cuh", "joins.cuh", "parts.cuh", "merge.cuh"];
     const made = planOf(linears(16));
     const folder = new URL("../src/device/", import.meta.url);
@@ -172,11 +172,11 @@ describe("the text needs nothing from outside", () => {
       expect(split).toContain(deviceText(file).trim());
     }
     const unused = [
-      "profile.cuh", "slices.cuh", "wide_ends.cuh", "few_tiles.cuh", "linear_wide.cuh", ...others,
-      ...splitFiles,
+      "profile.cuh", "slices.cuh", "wide_ends.cuh", "few_tiles.cuh", "linear_wide.cuh", "squares.cuh",
+      "few_shared.cuh", ...splitFiles,
     ];
     for (const file of files.filter((name) => !unused.includes(name))) {
-      expect(withFlags).toContain(deviceText(file, { profile: false, flags: true }).trim());
+      expect(withFlags).toContain(deviceText(file, { profile: false, flags: true, few: true }).trim());
     }
     expect(withFlags).not.toContain("run_linear_wide");
     for (const text of [source, withFlags]) {

@@ -1,6 +1,6 @@
 // Causal attention of one query head over the paged cache and this step's own keys. Norm and RoPE of q
 // and k are done in its task; the first query head of a group appends its KV head's new rows. Here is what
-// its bodies share: attention_of_one.cuh, and queries.cuh for several tokens and wide heads.
+// its bodies share: attention_of_one.cuh, attention_of_few.cuh, and queries.cuh for more and wide heads.
 
 // Constants: kHeads, kKvHeads, kD, kScale, kWindow (0: none), kQkNorm, kEps, kRope,
 //   kQStride, kKStride, kVStride, kOutStride, operand indices, static float frequency(u32 i).

@@ -148,6 +148,7 @@ template <class C> MPK_DEVICE void run_attention_of_one(Context& c, const u32* i
   end_task(c, in);
 }
 
+//few: template <class C> MPK_DEVICE void run_attention_of_few(Context& c, const u32* in);
 // Attention's task: steps of one token, where heads are not too wide, go their own way.
 template <class C> MPK_DEVICE void run_attention(Context& c, const u32* in) {
   if constexpr (OneMap<C>::kHas) {
@@ -155,6 +156,10 @@ template <class C> MPK_DEVICE void run_attention(Context& c, const u32* in) {
       run_attention_of_one<C>(c, in);
       return;
     }
+    //few: constexpr bool kFew = OneMap<C>::kEarly
+    //few:     //profile: && C::kWindow == 0  // marks need registers, and so do its limits
+    //few:     ;
+    //few: if constexpr (kFew) return run_attention_of_few<C>(c, in);
   }
   if constexpr (!OneMap<C>::kHas || kMaxTokens > 1) run_attention_of_many<C>(c, in);
 }

@@ -70,11 +70,11 @@ template <class C> struct KeptProducts {
                                 kOwn * Rows::kBlocks <= (MPK_FEW_KEYS ? 8 : 16);
   typedef HeldRows<C, kOwn> Held;
   typedef typename Either<Held::kNorms, Scaled<C>, C>::Type Finished;
-  // A tile has a chunk for each warp, whose fragments have registers beside x's (of a normed x, where two
-  // groups of rows share it: q, k and v of one spill).
+  // A tile has a chunk for each warp, whose fragments have registers beside x's.
   static constexpr bool kEarly = !MPK_FEW_KEYS && C::kFolds == 1 && kWarps == kConsumerWarps &&
                                  //profile: !Held::kNorms &&  // marks need registers, too
-                                 (!Held::kNorms || C::kGroups == 2) && C::kChunksPerTile >= kWarps;
+                                 //window: (!Held::kNorms || C::kGroups == 2) &&  // as do its limits
+                                 C::kChunksPerTile >= kWarps;
   Held held = {};
   u32 next;  // this warp's next chunk, counted from the task's first
   bool begun;  // the first one is done

@@ -77,6 +77,7 @@ template <class C> MPK_DEVICE void run_linear_of_shared(Context& c, const u32* i
   float* partial = reinterpret_cast<float*>(c.work + kActivationBytes);
   SharedProducts<C> products = {};
   products.own = (c.warp + kConsumerWarps - c.chunk % kConsumerWarps) % kConsumerWarps;
+  const FewOutput<C> output(c, rows);
   HeldChunk<C> early;
   if constexpr (SharedProducts<C>::kTurns == 2) early.take(c, c.chunk + products.own);
   begin_task(c, in);
@@ -84,13 +85,14 @@ template <class C> MPK_DEVICE void run_linear_of_shared(Context& c, const u32* i
   x.open(c, ops);
   FewSums<C> acc[2] = {};
   products.open(x);
+  typename C::Extras extras = {};
+  output.load(c, ops, tileLo, tileHi - tileLo < 2 ? 1 : 2, extras);
   if constexpr (SharedProducts<C>::kTurns == 2) products.begin(x, early, acc[0]);
   //profile: mark_aside(c, kMarkPlaced);
   u32 chunk = c.chunk;
   for (u32 tile0 = tileLo; tile0 < tileHi; tile0 += 2) {
     const u32 tiles = tileHi - tile0 < 2 ? 1 : 2;
-    typename C::Extras extras = {};
-    load_first_extras<C>(c, ops, tile0, tiles, rows, extras);
+    if (tile0 > tileLo) output.load(c, ops, tile0, tiles, extras);
     //profile: if (tile0 == tileLo) mark_aside(c, kMarkAsked);
     products.multiply(c, x, chunk, tiles, tile0 + 2 >= tileHi, acc);
     chunk += tiles * C::kChunksPerTile;
@@ -103,7 +105,7 @@ template <class C> MPK_DEVICE void run_linear_of_shared(Context& c, const u32* i
     clear_sums<C>(acc[1]);
     consumer_barrier();
     //profile: mark_aside(c, kMarkConsumed);
-    finish_group<C, kPartialBytes / 4>(c, ops, partial, tile0, tiles, rows, extras);
+    finish_few<C, 16 * C::kWidth, kPartialBytes / 4>(c, ops, partial, tile0, tiles, rows, output, extras);
     //profile: if (c.thread == 0) mark(c, kMarkStored);
   }
   c.chunk = chunk;

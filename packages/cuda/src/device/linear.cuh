@@ -286,6 +286,11 @@ MPK_DEVICE void load_first_extras(const Context& c, const u32* ops, u32 tile0, u
 template <class C> MPK_DEVICE void run_linear_of_few(Context& c, const u32* in);
 template <class C> MPK_DEVICE void run_linear_of_shared(Context& c, const u32* in);
 
+// A linear as steps of several tokens have it, whose x may be rounded already: see BodyOperand.
+template <class C> struct FewInput : C {
+  typedef typename C::FewX X;
+};
+
 // Whether tiles share slices of x: see few_shared.cuh. One token's x is in shared memory as a whole.
 template <class C> MPK_DEVICE constexpr bool shares_slices() {
   return C::kTilesPerGroup > 1 && C::kChunksPerSlice < C::kChunksPerTile;
@@ -297,7 +302,7 @@ template <class C> MPK_DEVICE void run_linear(Context& c, const u32* in) {
     if constexpr (shares_slices<C>()) {
       if (c.tokens > 1) return run_linear_of_shared<C>(c, in);
     } else {
-      if (c.tokens > 1) return run_linear_of_few<C>(c, in);
+      if (c.tokens > 1) return run_linear_of_few<FewInput<C>>(c, in);
     }
   }
   constexpr u32 kChunkColumns = C::kBlocksPerChunk * C::kFolds * 32;

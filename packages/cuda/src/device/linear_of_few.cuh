@@ -33,6 +33,46 @@ template <class C> MPK_DEVICE void clear_sums(FewSums<C>& acc) {
   for (u32 i = 0; i < 2 * C::kFolds; i++) acc[i][0] = acc[i][1] = acc[i][2] = acc[i][3] = 0.0f;
 }
 
+// The output that a thread finishes first in each group of tiles: which one it is takes divisions, and is
+// known before x is there.
+template <class C> struct FewOutput {
+  u32 tile, token, row;
+
+  MPK_DEVICE FewOutput(const Context& c, u32 rows)
+      : tile(c.thread / (C::kWidth * rows)), token(c.thread / C::kWidth % rows), row(c.thread % C::kWidth) {}
+  MPK_DEVICE u32 column(u32 tile0) const { return (tile0 + tile) * C::kWidth + row; }
+  MPK_DEVICE bool has(u32 tile0, u32 tiles) const { return tile < tiles && column(tile0) < C::kN; }
+  MPK_DEVICE void load(const Context& c, const u32* ops, u32 tile0, u32 tiles,
+                       typename C::Extras& extras) const {
+    if (has(tile0, tiles)) extras.load(c, ops, token, column(tile0));
+  }
+};
+
+// What finish_group does where a thread has one output of a group, of at most kMost, and knows which.
+template <class C, u32 kMost, u32 kTileFloats, class Output>
+MPK_DEVICE void finish_few(Context& c, const u32* ops, const float* partial, u32 tile0, u32 tiles, u32 rows,
+                           const Output& output, const typename C::Extras& extras) {
+  if constexpr (kMost > kConsumerThreads) {
+    finish_group<C, kTileFloats>(c, ops, partial, tile0, tiles, rows, extras);
+  } else if (output.has(tile0, tiles)) {
+    const u32 floats = kTileFloats == 0 ? rows * 16 : kTileFloats;
+    const float* from = partial + output.tile * floats + output.token * 16 + output.row;
+    float acc[C::kGroups];
+    for (u32 g = 0; g < C::kGroups; g++) {
+      float sum = 0.0f;
+#pragma unroll
+      for (u32 fold = 0; fold < C::kFolds; fold++) {
+        const float* p = from + (fold * C::kGroups + g) * C::kWidth;
+        for (u32 w = 0; w < kConsumerWarps; w++) sum += p[w * kSlot];
+      }
+      acc[g] = RowScale<C>::times(c, output.token, sum);
+    }
+    typename C::Out* out = in_scratch<typename C::Out>(c, ops[C::kOutOperand]);
+    store_one(out + static_cast<u64>(output.token) * C::kOutStride + output.column(tile0),
+              extras.epilogue(acc));
+  }
+}
+
 // Weights come tile after tile: see run_linear, which has steps of one token.
 template <class C> MPK_DEVICE void run_linear_of_few(Context& c, const u32* in) {
   typedef typename Either<HalvesAhead<C>::kFits, HalvesAhead<C>, LoadedProducts<C>>::Type Halves;
@@ -43,6 +83,7 @@ template <class C> MPK_DEVICE void run_linear_of_few(Context& c, const u32* in) 
   const u32 tileLo = in[kWordTileLo], tileHi = in[kWordTileHi], rows = c.tokens;
   float* partial = reinterpret_cast<float*>(c.work + kActivationBytes);
   FewRows<C>::bring_gains(c, ops);
+  const FewOutput<C> output(c, rows);
   const u32 first = (c.warp + kConsumerWarps - c.chunk % kConsumerWarps) % kConsumerWarps;
   HeldChunk<C> early;
   if constexpr (kEarly) early.take(c, c.chunk + first);
@@ -60,7 +101,7 @@ template <class C> MPK_DEVICE void run_linear_of_few(Context& c, const u32* in) 
   for (u32 tile0 = tileLo; tile0 < tileHi; tile0 += groupTiles) {
     const u32 tiles = tileHi - tile0 < groupTiles ? tileHi - tile0 : groupTiles;
     typename C::Extras extras = {};
-    load_first_extras<C>(c, ops, tile0, tiles, rows, extras);
+    output.load(c, ops, tile0, tiles, extras);
     float* group = partial + buffer * (kPartialBytes / 4);
     //profile: if (tile0 == tileLo) mark_aside(c, kMarkAsked);
     for (u32 tile = 0; tile < tiles; tile++) {
@@ -71,7 +112,7 @@ template <class C> MPK_DEVICE void run_linear_of_few(Context& c, const u32* in) 
     }
     consumer_barrier();
     //profile: mark_aside(c, kMarkConsumed);
-    finish_group<typename Products::Finished>(c, ops, group, tile0, tiles, rows, extras);
+    finish_few<typename Products::Finished, kSlot, 0>(c, ops, group, tile0, tiles, rows, output, extras);
     //profile: if (c.thread == 0) mark(c, kMarkStored);
     buffer ^= 1;
   }

@@ -138,6 +138,10 @@ MPK_DEVICE Vec2 load_const_vec2(const void* p) {
   return Vec2{v.x, v.y};
 }
 MPK_DEVICE void store_vec4(void* p, Vec4 v) { *static_cast<uint4*>(p) = {v.x, v.y, v.z, v.w}; }
+// The same to global memory, and as one store: the compiler may make four of that.
+MPK_DEVICE void store_whole_vec4(void* p, Vec4 v) {
+  __stcg(static_cast<uint4*>(p), make_uint4(v.x, v.y, v.z, v.w));
+}
 MPK_DEVICE void prefetch_l2(const void* p) { asm volatile("prefetch.global.L2 [%0];" ::"l"(p)); }
 
 MPK_DEVICE u32 load_acquire_gpu(const u32* p) {
@@ -211,21 +215,17 @@ MPK_DEVICE void mbarrier_arrive(u64* bar) {
 }
 MPK_DEVICE bool mbarrier_test(u64* bar, u32 parity) {
   u32 done;
+  asm volatile(
+      "{ .reg .pred p; mbarrier."
 #if MPK_BULK_COPY
-  asm volatile(
-      "{ .reg .pred p; mbarrier.try_wait.parity.shared::cta.b64 p, [%1], %2; "
-      "selp.u32 %0, 1, 0, p; }"
-      : "=r"(done)
-      : "r"(shared_address(bar)), "r"(parity)
-      : "memory");
+      "try_wait"
 #else
-  asm volatile(
-      "{ .reg .pred p; mbarrier.test_wait.parity.shared::cta.b64 p, [%1], %2; "
-      "selp.u32 %0, 1, 0, p; }"
+      "test_wait"
+#endif
+      ".parity.shared::cta.b64 p, [%1], %2; selp.u32 %0, 1, 0, p; }"
       : "=r"(done)
       : "r"(shared_address(bar)), "r"(parity)
       : "memory");
-#endif
   return done != 0;
 }
 //profile: // The same, but never suspended.

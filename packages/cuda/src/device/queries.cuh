@@ -140,6 +140,11 @@ MPK_DEVICE void finish_queries(const Context& c, const QueryShared<C>& s, const 
       //flags:   if (!is_aborted(c)) store_word(c, word_at(out + d0 + d), f32_to_bits(value));
       //flags:   continue;
       //flags: }
+      //few: if (C::kRoundsFew && c.tokens > 1) {
+      //few:   u16* rounded = reinterpret_cast<u16*>(out);
+      //few:   store_one(rounded + static_cast<u64>(token) * C::kOutStride + d0 + d, value);
+      //few:   continue;
+      //few: }
       //many: if (C::kRounds) {
       //many:   u16* rounded = reinterpret_cast<u16*>(out);
       //many:   store_one(rounded + static_cast<u64>(token) * C::kOutStride + d0 + d, value);
@@ -278,6 +283,7 @@ template <class C> MPK_DEVICE void run_attention_of_many(Context& c, const u32* 
       forget(c.thread);
       float* out = in_scratch<float>(c, operands(in)[C::kOutOperand]);
       //flags: if (C::kOutFlagged && c.tokens == 1) out = in_copy<float>(c, operands(in)[C::kOutFlag]);
+      //few: if (C::kRoundsFew && c.tokens > 1) out -= head * C::kD / 2;  // a head has half the bytes
       //many: if (C::kRounds) out -= head * C::kD / 2;  // a head has half the bytes
       finish_queries<C>(c, QueryShared<C>(c.work), QuerySharing(c, octet0), octet0, warp,
                         out + head * C::kD);

@@ -76,6 +76,7 @@ inline u32 load_const_u32(const u32* p) { return load_const<u32>(p); }
 inline Vec4 load_const_vec4(const void* p) { return load_const<Vec4>(p); }
 inline Vec2 load_const_vec2(const void* p) { return load_const<Vec2>(p); }
 inline void store_vec4(void* p, Vec4 v) { *static_cast<Vec4*>(p) = v; }
+inline void store_whole_vec4(void* p, Vec4 v) { store_vec4(p, v); }
 inline void prefetch_l2(const void*) {}
 
 namespace emulator {

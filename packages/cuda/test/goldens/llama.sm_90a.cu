@@ -95,6 +95,7 @@ constexpr u32 kReportStream = 2u;
 // [queries.cuh]
 // [tiles.cuh]
 // [attention_of_one.cuh]
+// [attention_of_few.cuh]
 // [rows.cuh]
 // [candidates.cuh]
 // [shortlist.cuh]
@@ -175,6 +176,7 @@ struct Body1 {
   static constexpr u32 kXOperand = 0, kOutOperand = 3;
   static constexpr u32 kGainOperand = 2, kNormBiasOperand = 0;
   typedef float X;
+  typedef float FewX;
   typedef float Out;
   typedef u16 Gain;
   struct Extras {
@@ -200,6 +202,7 @@ struct Body2 {
   typedef float K;
   typedef float V;
   typedef u16 Gain;
+  static constexpr bool kRoundsFew = true;
   MPK_DEVICE static float frequency(u32 i) {
     static MPK_TABLE float table[] = { 1.0f, 0.316227764f, 0.100000001f, 0.0316227786f, 0.00999999978f, 0.00316227786f, 0.00100000005f, 0.000316227786f };
     return table[i];
@@ -218,6 +221,7 @@ struct Body3 {
   static constexpr u32 kXOperand = 0, kOutOperand = 3;
   static constexpr u32 kGainOperand = 0, kNormBiasOperand = 0;
   typedef float X;
+  typedef u16 FewX;
   typedef float Out;
   typedef u16 Gain;
   struct Extras {
@@ -243,6 +247,7 @@ struct Body4 {
   static constexpr u32 kXOperand = 0, kOutOperand = 4;
   static constexpr u32 kGainOperand = 3, kNormBiasOperand = 0;
   typedef float X;
+  typedef float FewX;
   typedef u16 Out;
   typedef u16 Gain;
   struct Extras {
@@ -267,6 +272,7 @@ struct Body5 {
   static constexpr u32 kXOperand = 0, kOutOperand = 3;
   static constexpr u32 kGainOperand = 0, kNormBiasOperand = 0;
   typedef u16 X;
+  typedef u16 FewX;
   typedef float Out;
   typedef u16 Gain;
   struct Extras {
@@ -292,6 +298,7 @@ struct Body6 {
   static constexpr u32 kXOperand = 0, kOutOperand = 3;
   static constexpr u32 kGainOperand = 2, kNormBiasOperand = 0;
   typedef float X;
+  typedef float FewX;
   typedef float Out;
   typedef u16 Gain;
   struct Extras {

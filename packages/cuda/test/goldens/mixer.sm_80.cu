@@ -95,6 +95,7 @@ constexpr u32 kReportStream = 2u;
 // [queries.cuh]
 // [tiles.cuh]
 // [attention_of_one.cuh]
+// [attention_of_few.cuh]
 // [rows.cuh]
 // [candidates.cuh]
 // [shortlist.cuh]

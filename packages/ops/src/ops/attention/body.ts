@@ -1,7 +1,7 @@
 /** @file attention: its task in the kernel. */
 import type { OpBody } from "@mpk/cuda";
 import { fewTokens } from "@mpk/ir";
-import { templateAt } from "../../shared/body.ts";
+import { outputOf, templateAt } from "../../shared/body.ts";
 import { checkHeads, headsView } from "./heads.ts";
 import { workBytes } from "./packing.ts";
 import type { WholeAttentionAttrs } from "./semantics.ts";
@@ -19,6 +19,9 @@ export const body: OpBody<WholeAttentionAttrs> = {
           `the ring, the plan leaves ${env.workBytes}; lower maxTokens`,
       );
     }
-    return { ...headsView(attrs, env), many: env.maxTokens > fewTokens, rounds: attrs.out === "bf16" };
+    return {
+      ...headsView(attrs, env), many: env.maxTokens > fewTokens, rounds: attrs.out === "bf16",
+      few: env.maxTokens > 1 && env.maxTokens <= fewTokens, roundsFew: outputOf(env).rounds === true,
+    };
   },
 };

@@ -7,7 +7,10 @@ import type { AttentionAttrs } from "./semantics.ts";
 const oneTokenBytes = (headDim: number, warps: number): number =>
   (Math.ceil((warps + 1) / 2) * 4 + 8 + warps * headDim) * 4 + (4 * headDim + 32) * 2;
 
-/** And queries.cuh: rows of q (twice), k and v; then the warps' sums. */
+/**
+ * And queries.cuh, or attention_of_few.cuh, which joins sums in fewer parts where more is left: rows
+ * of q (twice), k and v; then the warps' sums.
+ */
 function manyTokensBytes(headDim: number, maxTokens: number, warps: number): number {
   const blocks = Math.ceil(headDim / 32);
   const rowBytes = blocks * 64 + (blocks % 2 === 0 ? 64 : 0);

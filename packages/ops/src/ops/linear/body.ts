@@ -67,6 +67,8 @@ export const body: OpBody<LinearAttrs> = {
       gainWord: gain?.word ?? 0,
       biasWord: roles.bias ?? 0,
       xType: env.type(x),
+      few: env.maxTokens > 1 && !isWide(op),
+      fewXType: x.rounds === true ? "u16" : env.type(x),
       outType: env.type(out),
       gainType: gain === null ? "u16" : env.type(gain),
       extraRoom: Math.max(1, roles.extras.length),
