@@ -15,7 +15,8 @@ const root = fileURLToPath(new URL("../../../../", import.meta.url));
 export async function originHere(env: Environment, commit?: string): Promise<Origin> {
   const { devices, checks } = await diagnose(env);
   const [device] = devices;
-  const driver = checks.find(({ name }) => name === "driver")?.detail ?? "unknown driver";
+  const found = checks.find(({ name }) => name === "driver")?.detail ?? "unknown driver";
+  const driver = found.replace(/ \(.*\)$/, "");  // where it lies says nothing of the machine
   const gpu = await openDriver(env).then((opened) => gpuNumber(opened, 0)).catch(() => null);
   return {
     machine: `${device?.name ?? "unknown GPU"} (${device?.sms ?? 0} SMs, ${driver})`,
