@@ -156,7 +156,7 @@ template <class C> MPK_DEVICE void run_attention(Context& c, const u32* in) {
       run_attention_of_one<C>(c, in);
       return;
     }
-    //few: constexpr bool kFew = OneMap<C>::kEarly
+    //few: constexpr bool kFew = OneMap<C>::kEarly && kConsumerRegisters >= 200
     //few:     //profile: && C::kWindow == 0  // marks need registers, and so do its limits
     //few:     ;
     //few: if constexpr (kFew) return run_attention_of_few<C>(c, in);

@@ -71,7 +71,7 @@ template <class C> struct KeptProducts {
   typedef HeldRows<C, kOwn> Held;
   typedef typename Either<Held::kNorms, Scaled<C>, C>::Type Finished;
   // A tile has a chunk for each warp, whose fragments have registers beside x's.
-  static constexpr bool kEarly = !MPK_FEW_KEYS && C::kFolds == 1 && kWarps == kConsumerWarps &&
+  static constexpr bool kEarly = kConsumerRegisters >= 200 && C::kFolds == 1 && kWarps == kConsumerWarps &&
                                  //profile: !Held::kNorms &&  // marks need registers, too
                                  //window: (!Held::kNorms || C::kGroups == 2) &&  // as do its limits
                                  C::kChunksPerTile >= kWarps;
