@@ -1,11 +1,10 @@
 /** @file Plan in, one `.cu` and its Manifest out. Deterministic to the byte. */
 import { readFileSync } from "node:fs";
 import { fewTokens } from "@mpk/ir";
-import { type Plan, type ScheduleTable, sharedReserveBytes, takesTurns } from "@mpk/schedule";
+import { holdsStream, type Plan, type ScheduleTable, sharedReserveBytes, takesTurns } from "@mpk/schedule";
 import { type Bodies, renderBodies } from "./bodies.ts";
 import type { BodyTable } from "./body.ts";
 import { encodeSm, idsOf, manyOnlyBit, operandWords } from "./encode.ts";
-import { holdsStream } from "./holds.ts";
 import { type Run, roll, Word } from "./instructions.ts";
 import {
   ControlWord,
@@ -278,7 +277,7 @@ export function emit(
   const { maxTokens } = plan.program.limits;
   const usesSplit = bodies.bodies.some(({ run }) => /^attention_(part|merge)$/.test(run));
   const parts = {
-    profile, flags: plan.flags.value.length > 0, past: usesSplit, hold: holdsStream(plan, bodies),
+    profile, flags: plan.flags.value.length > 0, past: usesSplit, hold: holdsStream(plan),
     few: maxTokens > 1 && maxTokens <= fewTokens, many: maxTokens > fewTokens,
     window: bodies.bodies.some(({ text }) => /\bkWindow = [1-9]/.test(text)),
   };

@@ -2,6 +2,7 @@
 export * from "./contracts.ts";
 export * from "./plan.ts";
 export * from "./errors.ts";
+export { holdsStream } from "./holds.ts";
 export { chunkLap, kernelProtocol } from "./kernel.ts";
 export { machines, virtual } from "./machines.ts";
 export { plan } from "./planner/index.ts";
