@@ -3,7 +3,7 @@ import { readFileSync } from "node:fs";
 import { scheduleTable } from "@mpk/ops";
 import { gpus, simulate } from "@mpk/schedule";
 import { expect, test } from "vitest";
-import { planSetting, simulateSetting } from "../../src/index.ts";
+import { accountsOf, planSetting, profileOf, simulateSetting } from "../../src/index.ts";
 
 interface Measured {
   readonly shape: string;
@@ -11,9 +11,14 @@ interface Measured {
   readonly ms: number;
 }
 const path = new URL("../../../../bench/measured.json", import.meta.url);
-const { steps, context } = JSON.parse(readFileSync(path, "utf8")) as {
+const { steps, context, profiles } = JSON.parse(readFileSync(path, "utf8")) as {
   readonly steps: readonly Measured[];
   readonly context: number;
+  readonly profiles: readonly {
+    readonly shape: string;
+    readonly context: number;
+    readonly ops: Readonly<Record<string, number>>;
+  }[];
 };
 const compiled = steps.filter(({ plan }) => plan === undefined);
 const setting = (model: string) => ({ model, gpu: gpus.h200, context, plan: {} });
@@ -24,6 +29,16 @@ test.each(compiled.filter(({ shape }) => /-0\.6b|-1b|-1\.7b/.test(shape)))(
     expect(Math.abs(simulation.stepNanos / 1e6 / ms - 1)).toBeLessThan(0.05);
   },
 );
+
+test.each(profiles)("ops of $shape are predicted within 15 % of its profile", async (profile) => {
+  const asked = { ...setting(profile.shape), context: profile.context };
+  const { plan, simulation } = await simulateSetting(asked, true);
+  const { byOp } = accountsOf(plan, profileOf(plan, simulation), plan.machine.readBytesPerSecond);
+  for (const [name, micros] of Object.entries(profile.ops)) {
+    const predicted = (byOp.find((row) => row.name === name)?.total.nanos ?? 0) / 1e3;
+    expect(Math.abs(predicted / micros - 1), name).toBeLessThan(0.15);
+  }
+});
 
 // Attention over parts of the context; the times are those of docs/performance.md.
 test.each([

@@ -1,5 +1,6 @@
 /** @file Simulated steps of models: the questions, the profile's form, and losses that add up. */
-import { gpus } from "@mpk/schedule";
+import { scheduleTable } from "@mpk/ops";
+import { gpus, simulate, type Plan } from "@mpk/schedule";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -119,4 +120,49 @@ test("a machine's file says the machine, and what is wrong in one is named", () 
   broken(edited({ constants: { ...constants, streamShare: 0 } }), /constants\.streamShare/);
   broken(edited({ machine: { ...machine, sms: 999 } }), /1 to 256 SMs, got 999/);
   expect(() => gpuNamed("nowhere")).toThrow(/no such machine or file/);
+});
+
+/** Slots of a plan's attention. */
+const attentionSlots = ({ order, tasks, program }: Plan): readonly number[] =>
+  Array.from(order.items, (task, slot) => ({ task, slot }))
+    .filter(({ task }) => program.ops[tasks.op[task] ?? 0]?.kind === "attention").map(({ slot }) => slot);
+
+const planOf = (shape: string): Promise<Plan> =>
+  planSetting({ ...setting, model: shape, gpu: gpus.h200 });
+
+test("cached rows come in while attention waits for its query, not before it begins", async () => {
+  const plan = await planOf("llama-3.2-1b");
+  const [rate, headDim] = [10, 64];
+  const of = (context: number) => simulate(
+    plan, scheduleTable, { ...gpus.h200.constants, copyLatencyNanos: 0, stateBytesPerNano: rate }, { context },
+  ).times;
+  const [empty, long] = [of(0), of(1000)];
+  const after = new Set(attentionSlots(plan).map((slot) =>
+    ((empty.begin[slot] ?? 0) - (empty.ready[slot] ?? 0)).toFixed(3)));
+  expect(after.size).toBe(1);
+  for (const slot of attentionSlots(plan)) {
+    const least = (1000 * headDim * 2 * 2) / rate;
+    const waited = (long.begin[slot] ?? 0) - (long.free[slot] ?? 0) - Number([...after][0]);
+    expect(waited).toBeGreaterThan(least - 1e-3);
+    // Beside a ring of weights at most.
+    expect(waited).toBeLessThan(least + (plan.ring.stages * plan.ring.stageBytes) / rate + 1e-3);
+  }
+});
+
+test("weights give way to cached rows where SMs stream little", async () => {
+  const heldBack = async (shape: string): Promise<number> => {
+    const plan = await planOf(shape);
+    // So slow that rings have room when attention begins.
+    const slow = { ...plan, machine: { ...plan.machine, readBytesPerSecond: 1e12 } };
+    const { times, recording } = simulate(
+      slow, scheduleTable, gpus.h200.constants, { context: 100, record: true },
+    );
+    return attentionSlots(plan).filter((slot) => {
+      const sm = plan.order.start.findIndex((first) => first > slot) - 1;
+      const begin = times.begin[slot] ?? 0;
+      return recording?.ringFull[sm]?.some(({ to }) => Math.abs(to - begin) < 1e-3) === true;
+    }).length;
+  };
+  expect(await heldBack("qwen3-0.6b")).toBeGreaterThanOrEqual(16);
+  expect(await heldBack("llama-3.2-1b")).toBe(0);
 });

@@ -47,21 +47,21 @@ export interface SimulationConstants {
  */
 export const h200Constants: SimulationConstants = Object.freeze({
   streamShare: 1,
-  copyLatencyNanos: 1391,
+  copyLatencyNanos: 1411,
   handOffNanos: 1237,
   signalNanos: 5.4,
-  flagNanos: 361,
-  handOffSpreadNanos: 131.8,
-  copySpreadNanos: 90.51,
+  flagNanos: 346,
+  handOffSpreadNanos: 124.7,
+  copySpreadNanos: 109.4,
   stateCopyNanos: 360,
-  prologueNanos: 653.3,
-  epilogueNanos: 602.3,
-  stateNanos: 781.2,
+  prologueNanos: 553.4,
+  epilogueNanos: 463.9,
+  stateNanos: 891.9,
   stepNanos: 1800,
   activationBytesPerNano: 28,
-  stateBytesPerNano: 41.34,
-  chunkNanos: 110.4,
-  stageNanos: 22.85,
+  stateBytesPerNano: 48.45,
+  chunkNanos: 81.96,
+  stageNanos: 84.09,
 });
 
 /**

@@ -1,5 +1,6 @@
 /** @file What a task costs beside its stream, from the regions that its op declares. Pure. */
 import { dtypeBytes } from "@mpk/ir";
+import { splitsOf } from "../holds.ts";
 import type { Model } from "../verify/model.ts";
 import type { SimulationConstants } from "./constants.ts";
 
@@ -7,6 +8,8 @@ import type { SimulationConstants } from "./constants.ts";
 export interface TaskCosts {
   /** Between the task's last wait and its first product. */
   readonly prologue: Float64Array;
+  /** Rows of a state that its consumers load, beginning before its inputs are there, bytes. */
+  readonly loadedBytes: Float64Array;
   /** Between its last product and its signals. */
   readonly epilogueNanos: number;
   /** Cached keys and values that come through the ring as weights do, bytes. */
@@ -21,6 +24,7 @@ export function taskCosts(
 ): TaskCosts {
   const { values } = model.plan.program;
   const copiedBytes = new Float64Array(model.slots);
+  const loadedBytes = new Float64Array(model.slots);
   const prologue = Float64Array.from({ length: model.slots }, (_, slot) => {
     const task = model.slotTask[slot] ?? 0;
     const op = model.plan.tasks.op[task] ?? 0;
@@ -36,25 +40,24 @@ export function taskCosts(
     const rows = past.reduce((sum, { lo, hi }) => {
       return sum + context * (share ?? 1) * (hi - lo) * 2 * dtypeBytes.bf16;
     }, 0);
-    if (share !== null) copiedBytes[slot] = rows;
     const isLoaded = share === null && past.length > 0;
+    (isLoaded ? loadedBytes : copiedBytes)[slot] = rows;
     return constants.prologueNanos
       + activations / constants.activationBytesPerNano
-      + (isLoaded ? constants.stateNanos + rows / constants.stateBytesPerNano : 0)
+      + (past.length > 0 ? constants.stateNanos : 0)
       + (isChoice ? constants.stepNanos : 0);
   });
-  return { prologue, epilogueNanos: constants.epilogueNanos, copiedBytes };
+  return { prologue, loadedBytes, epilogueNanos: constants.epilogueNanos, copiedBytes };
 }
 
 /**
  * Of the cached positions of the heads that a task touches, the share that it reads: regions speak of
- * columns alone, and an op that cuts the context into `splits`, each copied as weights are, says so in its
- * attributes. Null for other ops, whose tasks load all of them.
+ * columns alone. Null for ops that do not cut the context.
  */
-function shareOfContext({ plan }: Model, op: number, task: number): number | null {
-  const { attrs, states } = plan.program.ops[op] ?? {};
-  const splits = attrs?.["splits"];
-  if (typeof splits !== "number" || splits <= 1 || states?.length !== 1) return null;
+function shareOfContext({ plan }: Model, index: number, task: number): number | null {
+  const op = plan.program.ops[index];
+  const splits = op === undefined ? 0 : splitsOf(op);
+  if (splits === 0) return null;
   const lo = plan.tasks.tileLo[task] ?? 0;
   const hi = plan.tasks.tileHi[task] ?? 0;
   return (hi - lo) / (splits * (Math.ceil(hi / splits) - Math.floor(lo / splits)));

@@ -5,6 +5,7 @@
  */
 import type { ScheduleTable } from "../contracts.ts";
 import { describeOp, PlanError } from "../errors.ts";
+import { holdsStream } from "../holds.ts";
 import { segmentBytes, type Plan } from "../plan.ts";
 import { createClock } from "./clock.ts";
 import type { Clock, TaskTimes } from "./clock.ts";
@@ -99,8 +100,9 @@ function run(
   const memory = { busyUntil: 0 };
   const clock = createClock(model, steps, reported, constants);
   const recorder = record ? createRecorder(plan.machine.sms) : null;
+  const holds = holdsStream(plan);
   const sms = Array.from({ length: plan.machine.sms }, (_, sm) =>
-    createSm(plan, sm, steps, clock, costs, constants, recorder));
+    createSm(plan, sm, steps, clock, costs, constants, holds, recorder));
   const gaps = copyAll(plan, sms, memory, clock, constants, reported);
   requireReached(plan, sms, reported + 1);
   const span = [clock.stepEnd[reported - 1] ?? 0, clock.stepEnd[reported] ?? 0] as const;

@@ -26,9 +26,11 @@ export function createSm(
   steps: number,
   clock: Clock,
   costs: TaskCosts,
-  { chunkNanos, stageNanos, stateCopyNanos }: SimulationConstants,
+  constants: SimulationConstants,
+  holds: boolean,
   recorder: Recorder | null,
 ): SimulatedSm {
+  const { chunkNanos, stageNanos, copyLatencyNanos, stateBytesPerNano, stateCopyNanos } = constants;
   const { order, ring, streams } = plan;
   const { stages, maxInFlight, consumerWarps, stageBytes } = ring;
   const [firstSlot, lastSlot] = [order.start[index] ?? 0, order.start[index + 1] ?? 0];
@@ -76,6 +78,9 @@ export function createSm(
   let end = 0;
   let data = 0;
   let stalled = 0;
+  // Since when and until when, once that is known, no copy is issued: weights give way to rows of a state.
+  let heldFrom = Infinity;
+  let heldUntil = Infinity;
 
   const nextCopy = (): void => {
     while (copyLeft === 0) {
@@ -99,13 +104,27 @@ export function createSm(
     for (; held < most && taken + held < issued; held++) release(taken + held, free);
     return held === most;
   };
+  // Rows that consumers load are asked for at the task's begin; copies meanwhile share the way in.
+  const loaded = (bytes: number): number => {
+    if (bytes === 0) return 0;
+    let until = free + copyLatencyNanos + bytes / stateBytesPerNano;
+    for (let chunk = Math.max(0, issued - stages); chunk < issued; chunk++) {
+      const there = arrived[chunk % span] ?? 0;
+      if (there > free && there < until) until += stageBytes / stateBytesPerNano;
+    }
+    return until;
+  };
   const start = (): boolean => {
     const slot = firstSlot + at;
     const until = clock.waited(slot, step, index);
+    const bytes = costs.loadedBytes[slot] ?? 0;
+    const isHeld = holds && bytes > 0;
+    if (isHeld) [heldFrom, heldUntil] = [free, Infinity];
     if (until === null) return false;
     const ready = Math.max(free, until);
     const there = held === 0 ? 0 : released[(taken + held - 1) % span] ?? 0;
-    begin = Math.max(ready, there) + (costs.prologue[slot] ?? 0);
+    begin = Math.max(ready, there, loaded(bytes)) + (costs.prologue[slot] ?? 0);
+    if (isHeld) heldUntil = begin;
     end = begin;
     data = begin;
     stalled = 0;
@@ -159,13 +178,16 @@ export function createSm(
     },
     takeRequest() {
       if (pending || perStep === 0 || issued >= taken + held + stages) return null;
-      pending = true;
       const flight = issued < maxInFlight ? 0 : arrived[(issued - maxInFlight) % span] ?? 0;
       const stage = issued < stages ? 0 : released[(issued - stages) % span] ?? 0;
+      // Who holds copies back streams nothing, and all before it have theirs: this one comes behind it.
+      const until = Math.max(flight, stage, asked) < heldFrom ? 0 : heldUntil;
+      if (until === Infinity) return null;
+      pending = true;
       const isState = (costs.copiedBytes[firstSlot + copySlot] ?? 0) > 0;
       if (isState) asked += stateCopyNanos * (chunkBytes[copySlot] ?? 0) / stageBytes;
-      recorder?.full(index, Math.max(flight, asked), stage);
-      asked = Math.max(flight, stage, asked);
+      recorder?.full(index, Math.max(flight, asked), Math.max(stage, until));
+      asked = Math.max(flight, stage, until, asked);
       return asked;
     },
     copyBytes: () => chunkBytes[copySlot] ?? 0,
