@@ -213,16 +213,11 @@ MPK_DEVICE void mbarrier_arrive(u64* bar) {
                    shared_address(bar))
                : "memory");
 }
+#if MPK_BULK_COPY
 MPK_DEVICE bool mbarrier_test(u64* bar, u32 parity) {
   u32 done;
   asm volatile(
-      "{ .reg .pred p; mbarrier."
-#if MPK_BULK_COPY
-      "try_wait"
-#else
-      "test_wait"
-#endif
-      ".parity.shared::cta.b64 p, [%1], %2; selp.u32 %0, 1, 0, p; }"
+      "{ .reg .pred p; mbarrier.try_wait.parity.shared::cta.b64 p, [%1], %2; selp.u32 %0, 1, 0, p; }"
       : "=r"(done)
       : "r"(shared_address(bar)), "r"(parity)
       : "memory");
@@ -239,6 +234,23 @@ MPK_DEVICE bool mbarrier_test(u64* bar, u32 parity) {
 //profile:       : "memory");
 //profile:   return done != 0;
 //profile: }
+#else
+// Here a test is several instructions, and of a parity that is no constant ptxas 13 keeps a register for
+// each place in the kernel that tests, from its first instruction to its last.
+MPK_DEVICE bool mbarrier_test(u64* bar, u32 parity) {
+  u32 done;
+  asm volatile(
+      "{ .reg .pred p, odd; setp.ne.u32 odd, %2, 0;\n"
+      "@odd mbarrier.test_wait.parity.shared::cta.b64 p, [%1], 1;\n"
+      "@!odd mbarrier.test_wait.parity.shared::cta.b64 p, [%1], 0;\n"
+      "selp.u32 %0, 1, 0, p; }"
+      : "=r"(done)
+      : "r"(shared_address(bar)), "r"(parity)
+      : "memory");
+  return done != 0;
+}
+//profile: MPK_DEVICE bool mbarrier_look(u64* bar, u32 parity) { return mbarrier_test(bar, parity); }
+#endif
 
 // 16 bytes of a stage of the ring.
 MPK_DEVICE Vec4 load_staged(const void* p) { return *reinterpret_cast<const Vec4*>(p); }
