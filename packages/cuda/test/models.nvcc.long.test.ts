@@ -38,18 +38,17 @@ const jobs: readonly Job[] = [
     ["sm_80", "sm_90a", "sm_120"].map((target) =>
       jobOf(`attention ${form.headDim}`, attentions([form], 8), target))),
 ];
+const usedBy = ({ decode, seconds }: Compiled): string =>
+  `${decode.registers} registers, ${decode.spillBytes} bytes spilled, ${seconds.toFixed(1)} s`;
 let results: readonly (Compiled | Error)[] = [];
 
 beforeAll(async () => {
-  results = await compileAll(jobs, folder.path);
-  const done = results.map((result, i) => ({ job: jobs[i], result }));
-  for (const { job, result } of done) {
-    if (result instanceof Error || job === undefined) continue;
-    const { decode, seconds } = result;
-    const use = `${decode.registers} registers, ${decode.spillBytes} bytes spilled`;
-    console.log(`${job.name}, ${job.target}: ${use}, ${seconds.toFixed(1)} s`);
-  }
-}, 3_600_000);
+  let ended = 0;
+  results = await compileAll(jobs, folder.path, ({ name, target }, result) => {
+    const told = result instanceof Error ? "failed" : usedBy(result);
+    process.stdout.write(`${++ended} of ${jobs.length}: ${name}, ${target}: ${told}\n`);
+  });
+}, 10_800_000);
 
 describe.each(jobs.map(({ name, target }, i) => [name, target, i] as const))(
   "%s for %s",

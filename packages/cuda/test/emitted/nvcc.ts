@@ -85,15 +85,18 @@ async function compileOne(job: Job, folder: string): Promise<Compiled> {
   };
 }
 
-/** Compiles all; a job that fails gives its error, the others their results. */
+/** Compiles all, and tells `done` of each; a job that fails gives its error, the others their results. */
 export async function compileAll(
-  jobs: readonly Job[], folder: string,
+  jobs: readonly Job[], folder: string, done: (job: Job, result: Compiled | Error) => void = () => {},
 ): Promise<readonly (Compiled | Error)[]> {
   const results: (Compiled | Error)[] = [];
   let next = 0;
   const work = async (): Promise<void> => {
     for (let i = next++; i < jobs.length; i = next++) {
-      results[i] = await compileOne(jobs[i]!, folder).catch((error: unknown) => error as Error);
+      const job = jobs[i]!;
+      const result = await compileOne(job, folder).catch((error: unknown) => error as Error);
+      results[i] = result;
+      done(job, result);
     }
   };
   await Promise.all(Array.from({ length: availableParallelism() }, work));
@@ -103,7 +106,7 @@ export async function compileAll(
 /** Registers of one thread so that a block of 288 is resident: 65536 / 384, in units of 8. */
 export const mostRegisters = 168;
 
-/** A form of attention by itself: what order names have decides whether ptxas keeps one pair in local memory. */
+/** A form of attention by itself: what order names have decides if ptxas keeps a pair in local memory. */
 export const mostSpilled = (name: string): number => (name.startsWith("attention ") ? 8 : 0);
 
 /** The compiler has nothing to say, and at most `mostSpilled` bytes of registers lie in local memory. */
