@@ -156,10 +156,10 @@ template <class C> MPK_DEVICE void run_attention(Context& c, const u32* in) {
       run_attention_of_one<C>(c, in);
       return;
     }
-    //few: // A window's limits need registers; so do norms, and marks.
+    //few: // A window's limits need registers, and so do norms.
     //few: constexpr bool kFew = OneMap<C>::kEarly && kConsumerRegisters >= 200
     //few:     && !(C::kQkNorm && C::kWindow != 0)
-    //few:     //profile: && C::kWindow == 0
+    //few:     //profile: && C::kWindow == 0  // marks need some, too
     //few:     ;
     //few: if constexpr (kFew) return run_attention_of_few<C>(c, in);
   }

@@ -214,43 +214,31 @@ MPK_DEVICE void mbarrier_arrive(u64* bar) {
                : "memory");
 }
 #if MPK_BULK_COPY
+#define MPK_TEST_PARITY ".reg .pred p; mbarrier.try_wait.parity.shared::cta.b64 p, [%1], %2;"
+#else
+// Here a test is several instructions, and of a parity that is no constant ptxas 13 keeps a register for
+// each place in the kernel that tests, from its first instruction to its last.
+#define MPK_TEST_PARITY ".reg .pred p, odd; setp.ne.u32 odd, %2, 0;" \
+                        "@odd mbarrier.test_wait.parity.shared::cta.b64 p, [%1], 1;" \
+                        "@!odd mbarrier.test_wait.parity.shared::cta.b64 p, [%1], 0;"
+#endif
 MPK_DEVICE bool mbarrier_test(u64* bar, u32 parity) {
   u32 done;
-  asm volatile(
-      "{ .reg .pred p; mbarrier.try_wait.parity.shared::cta.b64 p, [%1], %2; selp.u32 %0, 1, 0, p; }"
-      : "=r"(done)
-      : "r"(shared_address(bar)), "r"(parity)
-      : "memory");
+  asm volatile("{ " MPK_TEST_PARITY " selp.u32 %0, 1, 0, p; }"
+               : "=r"(done) : "r"(shared_address(bar)), "r"(parity) : "memory");
   return done != 0;
 }
 //profile: // The same, but never suspended.
 //profile: MPK_DEVICE bool mbarrier_look(u64* bar, u32 parity) {
+//profile:   if (!MPK_BULK_COPY) return mbarrier_test(bar, parity);
 //profile:   u32 done;
-//profile:   asm volatile(
-//profile:       "{ .reg .pred p; mbarrier.test_wait.parity.shared::cta.b64 p, [%1], %2; "
-//profile:       "selp.u32 %0, 1, 0, p; }"
-//profile:       : "=r"(done)
-//profile:       : "r"(shared_address(bar)), "r"(parity)
-//profile:       : "memory");
+//profile:   asm volatile("{ .reg .pred p; mbarrier.test_wait.parity.shared::cta.b64 p, [%1], %2; "
+//profile:                "selp.u32 %0, 1, 0, p; }"
+//profile:                : "=r"(done)
+//profile:                : "r"(shared_address(bar)), "r"(parity)
+//profile:                : "memory");
 //profile:   return done != 0;
 //profile: }
-#else
-// Here a test is several instructions, and of a parity that is no constant ptxas 13 keeps a register for
-// each place in the kernel that tests, from its first instruction to its last.
-MPK_DEVICE bool mbarrier_test(u64* bar, u32 parity) {
-  u32 done;
-  asm volatile(
-      "{ .reg .pred p, odd; setp.ne.u32 odd, %2, 0;\n"
-      "@odd mbarrier.test_wait.parity.shared::cta.b64 p, [%1], 1;\n"
-      "@!odd mbarrier.test_wait.parity.shared::cta.b64 p, [%1], 0;\n"
-      "selp.u32 %0, 1, 0, p; }"
-      : "=r"(done)
-      : "r"(shared_address(bar)), "r"(parity)
-      : "memory");
-  return done != 0;
-}
-//profile: MPK_DEVICE bool mbarrier_look(u64* bar, u32 parity) { return mbarrier_test(bar, parity); }
-#endif
 
 // 16 bytes of a stage of the ring.
 MPK_DEVICE Vec4 load_staged(const void* p) { return *reinterpret_cast<const Vec4*>(p); }
