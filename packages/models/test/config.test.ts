@@ -209,7 +209,9 @@ describe("readConfig refuses", () => {
         readConfig(config({ [field]: value }));
       } catch (error) {
         expect(error).toBeInstanceOf(ConfigError);
-        expect((error as Error).message).not.toMatch(/invalid|too (small|big)|unrecognized|NaN/i);
+        // What the file says is quoted, and may say anything.
+        const own = (error as Error).message.replace(/got .*; /s, "");
+        expect(own).not.toMatch(/invalid|too (small|big)|unrecognized|NaN/i);
       }
     }), { numRuns: 500 });
   });

@@ -213,19 +213,19 @@ MPK_DEVICE void mbarrier_arrive(u64* bar) {
                    shared_address(bar))
                : "memory");
 }
-#if MPK_BULK_COPY
-#define MPK_TEST_PARITY ".reg .pred p; mbarrier.try_wait.parity.shared::cta.b64 p, [%1], %2;"
-#else
-// Here a test is several instructions, and of a parity that is no constant ptxas 13 keeps a register for
-// each place in the kernel that tests, from its first instruction to its last.
-#define MPK_TEST_PARITY ".reg .pred p, odd; setp.ne.u32 odd, %2, 0;" \
-                        "@odd mbarrier.test_wait.parity.shared::cta.b64 p, [%1], 1;" \
-                        "@!odd mbarrier.test_wait.parity.shared::cta.b64 p, [%1], 0;"
-#endif
+// Before sm_90 a test is several instructions, and of a parity that is no constant ptxas 13 keeps a register
+// for each place in the kernel that tests, from its first instruction to its last.
 MPK_DEVICE bool mbarrier_test(u64* bar, u32 parity) {
   u32 done;
-  asm volatile("{ " MPK_TEST_PARITY " selp.u32 %0, 1, 0, p; }"
-               : "=r"(done) : "r"(shared_address(bar)), "r"(parity) : "memory");
+  asm volatile("{ .reg .pred p, odd;"
+#if MPK_BULK_COPY
+      "mbarrier.try_wait.parity.shared::cta.b64 p, [%1], %2;"
+#else
+      "setp.ne.u32 odd, %2, 0; @odd mbarrier.test_wait.parity.shared::cta.b64 p, [%1], 1;"
+      "@!odd mbarrier.test_wait.parity.shared::cta.b64 p, [%1], 0;"
+#endif
+      " selp.u32 %0, 1, 0, p; }"
+      : "=r"(done) : "r"(shared_address(bar)), "r"(parity) : "memory");
   return done != 0;
 }
 //profile: // The same, but never suspended.
