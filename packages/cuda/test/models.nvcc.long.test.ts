@@ -3,7 +3,7 @@ import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { targets } from "../src/index.ts";
 import { goldenConfigs, programOf, realConfigs, splitProgramOf } from "./emitted/configs.ts";
 import {
-  compileAll, expectClean, flaggedJob, gpus, jobOf, mostSpilled, type Compiled, type Job,
+  compileAll, expectClean, flaggedJob, gpus, jobOf, type Compiled, type Job,
 } from "./emitted/nvcc.ts";
 import { attentionForms, attentions, everyOp, linears, smallOps } from "./emitted/programs.ts";
 import { testFolder } from "./launcher/build.ts";
@@ -54,7 +54,7 @@ describe.each(jobs.map(({ name, target }, i) => [name, target, i] as const))(
   "%s for %s",
   (name, target, i) => {
     // Where threads have 168 registers all the time, or marks, a few addresses of a whole model may not fit.
-    const most = target === "sm_90a" && !name.endsWith("profiled") ? mostSpilled(name) : 96;
+    const most = target === "sm_90a" && !name.endsWith("profiled") ? 0 : 96;
     test(`compiles cleanly within 45 s and spills at most ${most} bytes`, () => {
       const compiled = results[i];
       expectClean(compiled, most);

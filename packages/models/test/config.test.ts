@@ -204,14 +204,14 @@ describe("readConfig refuses", () => {
       rope_scaling: {}, layer_types: [], head_dim: 1, bos_token_id: 1, eos_token_id: 1, dtype: "",
       architectures: [], model_type: "", hidden_act: "", tie_word_embeddings: true,
     }));
+    const foreign = /invalid|too (small|big)|unrecognized|NaN/i;
     fc.assert(fc.property(fc.constantFrom(...fields), fc.jsonValue(), (field, value) => {
+      fc.pre(!foreign.test(JSON.stringify(value))); // errors quote the file
       try {
         readConfig(config({ [field]: value }));
       } catch (error) {
         expect(error).toBeInstanceOf(ConfigError);
-        // What the file says is quoted, and may say anything.
-        const own = (error as Error).message.replace(/got .*; /s, "");
-        expect(own).not.toMatch(/invalid|too (small|big)|unrecognized|NaN/i);
+        expect((error as Error).message).not.toMatch(foreign);
       }
     }), { numRuns: 500 });
   });

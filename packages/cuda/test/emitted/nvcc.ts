@@ -106,9 +106,6 @@ export async function compileAll(
 /** Registers of one thread so that a block of 288 is resident: 65536 / 384, in units of 8. */
 export const mostRegisters = 168;
 
-/** A form of attention by itself: what order names have decides if ptxas keeps a pair in local memory. */
-export const mostSpilled = (name: string): number => (name.startsWith("attention ") ? 8 : 0);
-
 /** The compiler has nothing to say, and at most `mostSpilled` bytes of registers lie in local memory. */
 export function expectClean(
   compiled: Compiled | Error | undefined, mostSpilled = 0,

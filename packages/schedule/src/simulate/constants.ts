@@ -36,7 +36,7 @@ export interface SimulationConstants {
   readonly stepNanos: number;
   /** Activations that other SMs wrote. */
   readonly activationBytesPerNano: number;
-  /** Rows of a state. */
+  /** Rows of a state, and copies that arrive meanwhile. */
   readonly stateBytesPerNano: number;
 }
 

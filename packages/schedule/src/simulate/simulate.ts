@@ -78,11 +78,13 @@ export function simulatorOf(
   table: ScheduleTable,
 ): (constants: SimulationConstants, options?: SimulationOptions) => Simulation {
   const model = buildModel(plan, table);
-  return (constants, options = {}) => run(model, constants, options);
+  const holds = holdsStream(plan);
+  return (constants, options = {}) => run(model, holds, constants, options);
 }
 
 function run(
   model: Model,
+  holds: boolean,
   constants: SimulationConstants,
   options: SimulationOptions,
 ): Simulation {
@@ -100,7 +102,6 @@ function run(
   const memory = { busyUntil: 0 };
   const clock = createClock(model, steps, reported, constants);
   const recorder = record ? createRecorder(plan.machine.sms) : null;
-  const holds = holdsStream(plan);
   const sms = Array.from({ length: plan.machine.sms }, (_, sm) =>
     createSm(plan, sm, steps, clock, costs, constants, holds, recorder));
   const gaps = copyAll(plan, sms, memory, clock, constants, reported);
