@@ -122,6 +122,7 @@ MPK_DEVICE void prefetch_past(const Context& c, const u16* cache, const i32* pag
   const u32 latest = c.position > window ? c.position - window : 0;
   const u32 first = from > latest ? from : latest;
   if (first >= c.position) return;
+#pragma unroll 1
   for (u32 i = c.thread; i < (c.position - first) * 2 * kLines; i += kConsumerThreads) {
     const u32 line = i % kLines, isValue = i / kLines & 1u, position = first + i / (2 * kLines);
     const u64 row = cache_row<C>(page_of(c, pages, position), position, isValue, kvHead);

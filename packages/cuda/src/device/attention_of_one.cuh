@@ -102,16 +102,14 @@ template <class C> MPK_DEVICE void run_attention_of_one(Context& c, const u32* i
                    past.first + (OneMap<C>::kEarly ? OneMap<C>::kTiles * OneMap<C>::kTurn : 0));
   if (c.warp < 3) needs.prepare(c, ops, c.warp, c.position);
   //hold: if (c.thread == 0) *static_cast<volatile u32*>(&c.shared->hold) = place_of(c);
-  warp.load(c, past, lo / kGroup);
-  begin_task(c, in);
-  float* out = in_scratch<float>(c, ops[C::kOutOperand]);
-  //flags: if (C::kOutFlagged) out = in_copy<float>(c, ops[C::kOutFlag]);
+#pragma unroll 1
   for (u32 head = lo; head < hi; head++) {
     const u32 kvHead = head / kGroup;
-    if (head > lo) {
-      warp.load(c, past, kvHead);
-      consumer_barrier();  // what the head before left in shared memory has been read
-    }
+    warp.load(c, past, kvHead);
+    if (head == lo) begin_task(c, in);
+    else consumer_barrier();  // what the head before left in shared memory has been read
+    float* out = in_scratch<float>(c, ops[C::kOutOperand]);
+    //flags: if (C::kOutFlagged) out = in_copy<float>(c, ops[C::kOutFlag]);
     warp.clear(c, s);
     prepare_one<C>(c, ops, s, head, needs);
     consumer_barrier();
@@ -149,13 +147,15 @@ template <class C> MPK_DEVICE void run_attention_of_one(Context& c, const u32* i
 }
 
 //few: template <class C> MPK_DEVICE void run_attention_of_few(Context& c, const u32* in);
-// Attention's task: steps of one token, where heads are not too wide, go their own way.
+// Attention's task in a step of one token; false: wide heads go the way of several.
+template <class C> MPK_DEVICE bool run_attention_alone(Context& c, const u32* in) {
+  if constexpr (OneMap<C>::kHas) run_attention_of_one<C>(c, in);
+  return OneMap<C>::kHas;
+}
+
+// The other steps' task.
 template <class C> MPK_DEVICE void run_attention(Context& c, const u32* in) {
   if constexpr (OneMap<C>::kHas) {
-    if (c.tokens == 1) {
-      run_attention_of_one<C>(c, in);
-      return;
-    }
     //few: // A window's limits need registers, and so do norms.
     //few: constexpr bool kFew = OneMap<C>::kEarly && kConsumerRegisters >= 200
     //few:     && !(C::kQkNorm && C::kWindow != 0)

@@ -187,6 +187,7 @@ MPK_DEVICE void begin_task(Context& c, const u32* in) {
   //profile: u32 ready = 0;
   if (c.thread == 0) {
     u32 count = in[kWordWaits];
+#pragma unroll 1
     for (u32 i = 0; i < count; i++) {
       u32 event = in[kWordFirstWait + 2 * i];
       //flags: if (is_idle(c, event)) break;
@@ -206,6 +207,7 @@ MPK_DEVICE void end_task(Context& c, const u32* in) {
   consumer_barrier();
   if (c.thread == 0 && !is_aborted(c)) {
     const u32* events = in + kWordFirstWait + 2 * in[kWordWaits];
+#pragma unroll 1
     for (u32 i = 0; i < in[kWordSignals]; i++) {
       //flags: if (is_idle(c, events[i])) break;
       add_release_gpu(event_counter(*c.params, events[i]), 1);

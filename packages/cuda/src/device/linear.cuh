@@ -283,6 +283,11 @@ MPK_DEVICE void load_first_extras(const Context& c, const u32* ops, u32 tile0, u
 }
 
 //flags: template <class C> MPK_DEVICE void run_linear_of_one(Context& c, const u32* in);
+// A linear in a step of one token; false: it has no text of its own for that.
+template <class C> MPK_DEVICE bool run_linear_alone(Context& c, const u32* in) {
+  //flags: if constexpr (C::kFlagged) { run_linear_of_one<C>(c, in); return true; }
+  return false;
+}
 template <class C> MPK_DEVICE void run_linear_of_few(Context& c, const u32* in);
 template <class C> MPK_DEVICE void run_linear_of_shared(Context& c, const u32* in);
 
@@ -297,12 +302,14 @@ template <class C> MPK_DEVICE constexpr bool shares_slices() {
 }
 
 template <class C> MPK_DEVICE void run_linear(Context& c, const u32* in) {
-  //flags: if constexpr (C::kFlagged) { if (c.tokens == 1) return run_linear_of_one<C>(c, in); }
+  bool several = c.tokens > 1;
+  //flags: if (C::kFlagged) several = true;  // else it went its own way
+  //flags: if (C::kFlagged && kMaxTokens == 1) return;
   if constexpr (kMaxTokens > 1 && C::kXRows != 1 && !C::kLastRow) {
     if constexpr (shares_slices<C>()) {
-      if (c.tokens > 1) return run_linear_of_shared<C>(c, in);
+      if (several) return run_linear_of_shared<C>(c, in);
     } else {
-      if (c.tokens > 1) return run_linear_of_few<FewInput<C>>(c, in);
+      if (several) return run_linear_of_few<FewInput<C>>(c, in);
     }
   }
   constexpr u32 kChunkColumns = C::kBlocksPerChunk * C::kFolds * 32;

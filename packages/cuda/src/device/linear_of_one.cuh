@@ -222,6 +222,7 @@ MPK_DEVICE void finish_group_of_one(Context& c, const u32* ops, const float* par
     for (u32 w = 0; w < kConsumerWarps; w++) squares += c.shared->reduce[w];
     scale = m_rsqrt(squares * (1.0f / static_cast<float>(C::kK)) + C::kEps);
   }
+#pragma unroll 1
   for (u32 base = c.warp * 32; base < tiles * kWidth; base += kConsumerThreads) {
     const u32 e = base + c.lane, r = e % kWidth, tile = e / kWidth;
     const u32 column = (tile0 + tile) * kWidth + r;
@@ -287,6 +288,7 @@ template <class C> struct SliceOfOne {
   // The warp's slots of a new group.
   MPK_DEVICE void clear(const Context& c, float* partial, u32 tiles) {
     mine = partial + c.warp * kSlot;
+#pragma unroll 1
     for (u32 e = c.lane; e < tiles * 16; e += 32) mine[e] = 0.0f;
     warp_barrier();
   }
@@ -303,6 +305,7 @@ template <class C> struct SliceOfOne {
   // The chunks that are still in the ring.
   MPK_DEVICE void multiply(Context& c) {
     const bool active = has_column<C>(c.lane);
+#pragma unroll 1
     while (i < total) {
       wait_full(c, chunk + i);
       sums.multiply<C>(stage_of(c, chunk + i) + c.lane * 16, columns(), active);

@@ -321,6 +321,27 @@ struct Body8 {
   static constexpr i32 kBlockMaxOperand = 1;
   static constexpr u32 kBlocks = 1;
 };
+// What steps of one token run lies together: of a layer that is most of the 128 KB of text that an SM
+// keeps near. False: the body has no text of its own for them.
+MPK_DEVICE bool run_alone(Context& c, const u32* in) {
+  switch (in[kWordBody]) {
+    case 1:
+      return run_linear_alone<Body1>(c, in);
+    case 2:
+      return run_attention_alone<Body2>(c, in);
+    case 3:
+      return run_linear_alone<Body3>(c, in);
+    case 4:
+      return run_linear_alone<Body4>(c, in);
+    case 5:
+      return run_linear_alone<Body5>(c, in);
+    case 6:
+      return run_linear_alone<Body6>(c, in);
+    default:
+      return false;
+  }
+}
+
 MPK_DEVICE void run_body(Context& c, const u32* in) {
   // Otherwise what depends on the thread alone is computed once for all bodies, ahead of the step
   // loop, and its registers are missing everywhere.
@@ -328,6 +349,7 @@ MPK_DEVICE void run_body(Context& c, const u32* in) {
   forget(c.warp);
   forget(c.lane);
   forget(c.sm);
+  if (c.tokens == 1 && run_alone(c, in)) return;
   switch (in[kWordBody]) {
     case 0:
       run_elements<Body0>(c, in);

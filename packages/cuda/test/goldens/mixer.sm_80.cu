@@ -219,6 +219,15 @@ struct Body7 {
   static constexpr i32 kBlockMaxOperand = 1;
   static constexpr u32 kBlocks = 1;
 };
+// What steps of one token run lies together: of a layer that is most of the 128 KB of text that an SM
+// keeps near. False: the body has no text of its own for them.
+MPK_DEVICE bool run_alone(Context& c, const u32* in) {
+  switch (in[kWordBody]) {
+    default:
+      return false;
+  }
+}
+
 MPK_DEVICE void run_body(Context& c, const u32* in) {
   // Otherwise what depends on the thread alone is computed once for all bodies, ahead of the step
   // loop, and its registers are missing everywhere.
@@ -226,6 +235,7 @@ MPK_DEVICE void run_body(Context& c, const u32* in) {
   forget(c.warp);
   forget(c.lane);
   forget(c.sm);
+  if (c.tokens == 1 && run_alone(c, in)) return;
   switch (in[kWordBody]) {
     case 0:
       run_elements<Body0>(c, in);
