@@ -102,8 +102,8 @@ function run(
   const memory = { busyUntil: 0 };
   const clock = createClock(model, steps, reported, constants);
   const recorder = record ? createRecorder(plan.machine.sms) : null;
-  const sms = Array.from({ length: plan.machine.sms }, (_, sm) =>
-    createSm(plan, sm, steps, clock, costs, constants, holds, recorder));
+  const simulated = { plan, steps, clock, costs, constants, holds, recorder };
+  const sms = Array.from({ length: plan.machine.sms }, (_, sm) => createSm(simulated, sm));
   const gaps = copyAll(plan, sms, memory, clock, constants, reported);
   requireReached(plan, sms, reported + 1);
   const span = [clock.stepEnd[reported - 1] ?? 0, clock.stepEnd[reported] ?? 0] as const;

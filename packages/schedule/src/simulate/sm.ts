@@ -20,16 +20,20 @@ export interface SimulatedSm {
   readonly reached: (step: number) => boolean;
 }
 
-export function createSm(
-  plan: Plan,
-  index: number,
-  steps: number,
-  clock: Clock,
-  costs: TaskCosts,
-  constants: SimulationConstants,
-  holds: boolean,
-  recorder: Recorder | null,
-): SimulatedSm {
+/** What all SMs of a simulation share. */
+export interface Simulated {
+  readonly plan: Plan;
+  readonly steps: number;
+  readonly clock: Clock;
+  readonly costs: TaskCosts;
+  readonly constants: SimulationConstants;
+  /** Weights give way to the keys and values that attention loads; see `holdsStream`. */
+  readonly holds: boolean;
+  readonly recorder: Recorder | null;
+}
+
+export function createSm(simulated: Simulated, index: number): SimulatedSm {
+  const { plan, steps, clock, costs, constants, holds, recorder } = simulated;
   const { chunkNanos, stageNanos, copyLatencyNanos, stateBytesPerNano, stateCopyNanos } = constants;
   const { order, ring, streams } = plan;
   const { stages, maxInFlight, consumerWarps, stageBytes } = ring;
