@@ -66,9 +66,11 @@ export interface KernelParts {
   readonly many?: boolean;
   /** Some attention has a window. */
   readonly window?: boolean;
+  /** Some attention of 128 dims has no norms of q and k. */
+  readonly unnormed?: boolean;
 }
 
-const markedLine = /^( *)\/\/(profile|flags|past|hold|few|many|window): (.*\n)/gm;
+const markedLine = /^( *)\/\/(profile|flags|past|hold|few|many|window|unnormed): (.*\n)/gm;
 
 /** A device file's text. Lines marked `//profile:` are code with `profile`, else left out, and so on. */
 export function deviceText(
@@ -280,6 +282,7 @@ export function emit(
     profile, flags: plan.flags.value.length > 0, past: usesSplit, hold: holdsStream(plan),
     few: maxTokens > 1 && maxTokens <= fewTokens, many: maxTokens > fewTokens,
     window: bodies.bodies.some(({ text }) => /\bkWindow = [1-9]/.test(text)),
+    unnormed: bodies.bodies.some(({ text }) => /\bkD = 128;[^}]*\bkQkNorm = false/.test(text)),
   };
   const device = Object.fromEntries(
     [...deviceFiles, ...flagFiles].map((name) => [name, deviceText(`${name}.cuh`, parts).trim()]),

@@ -9,8 +9,10 @@ template <class C> struct QueryMap {
   // more queries most warps have some, and the past is staged. A window's limits need registers, too.
   static constexpr bool kWhole = kMaxTokens > 8 && kMaxTokens <= 32 && kConsumerRegisters >= 200 &&
                                  kBlocks >= 2 && kBlocks <= 4 && C::kWindow == 0;
-  // Blocks of keys or values in registers; the widest heads' sums leave room for one.
-  static constexpr u32 kAtOnce = kWhole ? kBlocks : kBlocks < 2 || kBlocks > 6 ? 1 : 2;
+  // Blocks of keys or values in registers; the widest heads' sums leave room for one. (Of six blocks ptxas
+  // keeps two where one would spill, but for sm_80.)
+  static constexpr u32 kMostForTwo = MPK_ARCH == 800 ? 4 : 6;
+  static constexpr u32 kAtOnce = kWhole ? kBlocks : kBlocks < 2 || kBlocks > kMostForTwo ? 1 : 2;
   // Rows of shared memory: neighbours in other banks, two of them serve eight lanes.
   static constexpr u32 kRowBytes = kBlocks * 64 + (kBlocks % 2 == 0 ? 64 : 0);
   static constexpr u32 kRows = (kMaxTokens + 7) / 8 * 8;
