@@ -39,7 +39,8 @@ function renamed(names: readonly string[]): Plan {
   const evilProgram: Program = {
     ...program,
     name: name(),
-    values: program.values.map((value) => ({ ...value, name: `${value.id}${name()}` })),
+    // The colon keeps them apart: 1 with a name of 0 is not 10 with none.
+    values: program.values.map((value) => ({ ...value, name: `${value.id}:${name()}` })),
     weights: program.weights.map((weight) => ({
       ...weight,
       // The C API has no zero characters: such a name is refused.
