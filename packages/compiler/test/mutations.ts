@@ -81,23 +81,31 @@ export const mutations: readonly Mutation[] = [
   {
     fault: "consumers wait for the wrong phase of a full stage",
     replace: [[
-      "(chunk / kStages) & 1u, kReportStream",
-      "((chunk / kStages) & 1u) ^ 1u, kReportStream",
+      "const u32 parity = (chunk / kStages) & 1u;",
+      "const u32 parity = ((chunk / kStages) & 1u) ^ 1u;",
     ]],
     says: race,
   },
   {
     fault: "the producer waits for the wrong phase of an empty stage",
-    replace: [["u32 parity = ((at / kStages) & 1u) ^ 1u;", "u32 parity = (at / kStages) & 1u;"]],
+    replace: [["const u32 parity = at.parity ^ 1u;", "const u32 parity = at.parity;"]],
     says: /: a race in |watchdog ended the kernel/,
   },
   {
     fault: "the producer does not wait for an empty stage",
-    replace: [[
-      "const bool vacant = chunk < kStages || wait_empty(c, chunk);",
-      "const bool vacant = true;",
-    ]],
+    replace: [["await_empty(c) && await_copy(c)", "await_copy(c)"]],
     says: race,
+  },
+  {
+    fault: "the producer takes the next lap's phases for this one's",
+    replace: [["    bar -= kStages * 8;\n    parity ^= 1u;", "    bar -= kStages * 8;"]],
+    says: /: a race in |watchdog ended the kernel/,
+  },
+  {
+    fault: "one token: a linear without text for the events that it waits for",
+    replace: [[", true, false>(c, in);", ", false, false>(c, in);"]],
+    says: race,
+    program: "flags",
   },
   {
     fault: "a stage is released before it is read",
@@ -208,22 +216,22 @@ export const mutations: readonly Mutation[] = [
   {
     fault: "a short copy",
     replace: [[
-      "copy_to_stage(stage_of(c, chunk), src, bytes,",
-      "copy_to_stage(stage_of(c, chunk), src, bytes - 512,",
+      "copy_to_stage(to, src, bytes,",
+      "copy_to_stage(to, src, bytes - 512,",
     ]],
     says: wrong,
   },
   {
     fault: "a copy from the chunk before",
     replace: [[
-      "copy_to_stage(stage_of(c, chunk), src, bytes,",
-      "copy_to_stage(stage_of(c, chunk), src - (chunk % 3 == 2 ? 1024 : 0), bytes,",
+      "copy_to_stage(to, src, bytes,",
+      "copy_to_stage(to, src - (at.stage % 3 == 2 ? 1024 : 0), bytes,",
     ]],
     says: wrong,
   },
   {
     fault: "copies are in flight when the block ends",
-    replace: [["  producer.drain(c);\n", ""]],
+    replace: [["  producer.drain();\n", ""]],
     says: /copies to the shared memory of an SM whose threads are gone/,
   },
   {

@@ -4,7 +4,7 @@ import { fewTokens } from "@mpk/ir";
 import { holdsStream, type Plan, type ScheduleTable, sharedReserveBytes, takesTurns } from "@mpk/schedule";
 import { type Bodies, renderBodies } from "./bodies.ts";
 import type { BodyTable } from "./body.ts";
-import { encodeSm, idsOf, manyOnlyBit, operandWords } from "./encode.ts";
+import { encodeSm, idsOf, manyOnlyBit, operandWords, signalsAlone, waitsAlone } from "./encode.ts";
 import { type Run, roll, Word } from "./instructions.ts";
 import {
   ControlWord,
@@ -42,10 +42,10 @@ const eventStride = 128;
 /** Page-table entries kept in shared memory; later ones are read from L2. */
 const sharedPages = 64;
 const deviceFiles = [
-  "machine", "core", "folds", "linear", "few_rows", "few_products", "linear_of_few", "few_shared", "slices",
-  "wide_ends", "few_tiles", "linear_wide", "heads", "columns", "attention", "query_warp", "queries", "tiles",
-  "attention_of_one", "attention_of_few", "rows", "squares", "candidates", "shortlist", "sampling", "choose",
-  "decode", "pack",
+  "machine", "core", "ring", "folds", "linear", "few_rows", "few_products", "linear_of_few",
+  "few_shared", "slices", "wide_ends", "few_tiles", "linear_wide", "heads", "columns", "attention",
+  "query_warp", "queries", "tiles", "attention_of_one", "attention_of_few", "rows", "squares",
+  "candidates", "shortlist", "sampling", "choose", "decode", "pack",
 ] as const;
 /** Those that plans with flagged values have besides. */
 const flagFiles = ["flags", "linear_of_one"] as const;
@@ -137,7 +137,7 @@ function checkTables(plan: Plan, vocab: number): void {
 }
 
 function constants(
-  plan: Plan, vocab: number, event: number, longest: number, profile: boolean, warps: Warps,
+  plan: Plan, vocab: number, event: number, lists: Lists, profile: boolean, warps: Warps,
 ) {
   const { ring, program } = plan;
   const work = ring.activationBytes + 2 * ring.partialBytes;
@@ -162,7 +162,8 @@ function constants(
     { name: "kPageTokens", value: plan.pageTokens },
     { name: "kEventStride", value: eventStride },
     { name: "kStepEvent", value: event },
-    { name: "kInstructionWords", value: longest },
+    { name: "kInstructionWords", value: lists.mostWords },
+    { name: "kPlaceBits", value: 32 - Math.clz32(lists.mostInstructions) },
     ...capitalized("kWord", Word),
     ...capitalized("kControl", ControlWord),
     ...capitalized("kStatus", Status),
@@ -196,20 +197,44 @@ function flagMemory(plan: Plan): FlagMemory {
   return { offsetBytes: flags.startBytes, bytes: 2 * flags.copyBytes, inputs };
 }
 
-function tables(plan: Plan, bodies: Bodies, memory: MemoryLayout) {
+/** The rolled instruction lists of all SMs, and the largest numbers that they have. */
+interface Lists {
+  readonly runStart: readonly number[];
+  readonly runs: readonly number[];
+  readonly words: readonly number[];
+  readonly deltas: readonly number[];
+  /** Words of an instruction. */
+  readonly mostWords: number;
+  /** Instructions of an SM's list. */
+  readonly mostInstructions: number;
+  /** By body: whether an instruction waits for events, or signals some, in steps of one token. */
+  readonly waits: readonly boolean[];
+  readonly signals: readonly boolean[];
+}
+
+function instructionLists(plan: Plan, bodies: Bodies, memory: MemoryLayout): Lists {
   const operands = plan.program.ops.map((_, i) => operandWords(plan, i, memory));
   const runStart = [0];
   const runs: number[] = [];
   const words: number[] = [];
   const deltas: number[] = [];
-  let longest = 0;
+  let mostWords = 0;
+  let mostInstructions = 0;
+  const waits = bodies.bodies.map(() => false);
+  const signals = bodies.bodies.map(() => false);
   for (let sm = 0; sm < plan.machine.sms; sm++) {
     const list = encodeSm(plan, sm, bodies.bodyOf, operands);
-    for (const { length } of list) longest = Math.max(longest, length);
+    for (const words of list) {
+      mostWords = Math.max(mostWords, words.length);
+      const body = words[Word.body] ?? -1;
+      if (waitsAlone(words)) waits[body] = true;
+      if (signalsAlone(words)) signals[body] = true;
+    }
+    mostInstructions = Math.max(mostInstructions, list.length);
     for (const run of roll(list)) pushRun(run, runs, words, deltas);
     runStart.push(runs.length / 3);
   }
-  return { runStart, runs, words, deltas, longest };
+  return { runStart, runs, words, deltas, mostWords, mostInstructions, waits, signals };
 }
 
 function pushRun(run: Run, runs: number[], words: number[], deltas: number[]): void {
@@ -272,7 +297,7 @@ export function emit(
   checkTables(plan, vocab);
   const memory = layoutMemory(plan);
   const bodies = renderBodies(plan, table, bodyTable, vocab);
-  const { runStart, runs, words, deltas, longest } = tables(plan, bodies, memory);
+  const lists = instructionLists(plan, bodies, memory);
   const { profile = false } = options;
   const warps = warpsOf(target, plan.ring.consumerWarps);
   const isWide = bodies.bodies.some(({ run }) => run === "linear_wide");
@@ -296,14 +321,16 @@ export function emit(
     flagged: parts.flags,
     few: parts.few,
     params: paramsAsC(profile),
-    constants: constants(plan, vocab, event, longest, profile, warps),
+    constants: constants(plan, vocab, event, lists, profile, warps),
     streamBase: initializer(memory.streamBase),
     tileChunks: initializer(bodies.bodies.map((b) => b.tileChunks)),
     chunkBytes: initializer(bodies.bodies.map((b) => b.chunkBytes)),
-    runStart: initializer(runStart),
-    runs: initializer(runs),
-    words: initializer(words),
-    deltas: initializer(deltas),
+    runStart: initializer(lists.runStart),
+    runs: initializer(lists.runs),
+    words: initializer(lists.words),
+    deltas: initializer(lists.deltas),
+    waits: lists.waits,
+    signals: lists.signals,
     bodies: bodies.bodies,
     isWide,
     sharesSlices: !isWide && plan.layouts.some((layout) => layout && takesTurns(layout)),

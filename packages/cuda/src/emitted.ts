@@ -8,7 +8,7 @@ import type { BodyTable } from "./body.ts";
 import type { Emitted } from "./emit.ts";
 import { idsOf, operandWords } from "./encode.ts";
 import { layoutMemory } from "./memory.ts";
-import { constantOf, tableOf, tasksOf, type EmittedTask } from "./readback.ts";
+import { constantOf, spareLinears, tableOf, tasksOf, type EmittedTask } from "./readback.ts";
 
 /** More of the same tell nothing new. */
 const mostProblems = 20;
@@ -40,6 +40,7 @@ export function emittedProblems(
     }));
     for (let sm = 0; sm < sms; sm++) checkTasks(plan, sm, lists[sm] ?? [], ops, say);
     checkStreams(plan, lists, emitted, say);
+    checkSpares(lists, emitted, say);
   } catch (error) {
     // A text that cannot be read back is no text of this plan.
     say(error instanceof Error ? error.message : String(error));
@@ -121,6 +122,27 @@ function checkTasks(
       `SM ${sm}, instruction ${i}: the plan has task ${task}, ${planned.join(" ")} (op, body, tiles, ` +
         `waits, signals, many-only signals, operands); the text has ${emitted.join(" ")}`,
     );
+  });
+}
+
+/** A linear without text to wait or signal in steps of one token must have no such instruction. */
+function checkSpares(
+  lists: readonly (readonly EmittedTask[])[],
+  { source }: Emitted,
+  say: Say,
+): void {
+  const spare = spareLinears(source);
+  lists.forEach((list, sm) => {
+    list.forEach(({ body, waits, signals, manyOnlySignals }, i) => {
+      const has = spare.get(body);
+      if (has === undefined) return;
+      if (!has.waits && waits.some(({ manyOnly }) => !manyOnly)) {
+        say(`SM ${sm}, instruction ${i} waits; in steps of one token body ${body} has no text for that`);
+      }
+      if (!has.signals && signals.length > manyOnlySignals.length) {
+        say(`SM ${sm}, instruction ${i} signals; in steps of one token body ${body} has no text for that`);
+      }
+    });
   });
 }
 

@@ -61,6 +61,16 @@ function eventWord({ events }: Plan, event: number): number {
   return (event | cross | (events.manyOnly[event] === 1 ? manyOnlyBit : 0)) >>> 0;
 }
 
+/** Whether an instruction waits for events in steps of one token; those of other steps come last. */
+export const waitsAlone = (words: Uint32Array): boolean =>
+  (words[Word.waits] ?? 0) > 0 && ((words[Word.firstWait] ?? 0) & manyOnlyBit) === 0;
+
+/** Whether it signals any in such a step. */
+export function signalsAlone(words: Uint32Array): boolean {
+  const first = Word.firstWait + 2 * (words[Word.waits] ?? 0);
+  return (words[Word.signals] ?? 0) > 0 && ((words[first] ?? 0) & manyOnlyBit) === 0;
+}
+
 /** The whole instruction list of one SM. `bodyOf[op]` is the body number of an op. */
 export function encodeSm(
   plan: Plan,

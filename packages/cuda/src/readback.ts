@@ -47,6 +47,13 @@ export interface EmittedTask {
   readonly operands: readonly number[];
 }
 
+/** By number, the linears that leave text for waits or signals out of steps of one token. */
+export function spareLinears(source: string): ReadonlyMap<number, { waits: boolean; signals: boolean }> {
+  const cases = source.matchAll(/\bcase (\d+):\s+return run_linear_alone<\w+, (true|false), (true|false)>/g);
+  return new Map(Array.from(cases, ([, body, waits, signals]) =>
+    [Number(body), { waits: waits === "true", signals: signals === "true" }]));
+}
+
 /**
  * One SM's instructions, walked as the kernel's Cursor does. Throws where the words are no list, or
  * one of more than `mostTasks`.

@@ -94,10 +94,14 @@ export function faultsOf(plan: Plan, manifest: Manifest): readonly Fault[] {
     {
       ...common,
       name: "weights that never come",
-      edit: (s) => changed(s, "        producer.copy(c, src, share.bytes);\n",
-        `        if (${here} && share.op == ${at.op}u) {\n      ${stall}\n` +
+      edit: (s) => changed(
+        changed(s, "      cursor.next(share.size);\n",
+          "      const u32 op = cursor.at(kWordOp);\n      cursor.next(share.size);\n"),
+        "        producer.copy(c, src, share.bytes);\n",
+        `        if (${here} && op == ${at.op}u) {\n      ${stall}\n` +
           // They do not come after the alarm either: who waits for them has to say so.
-          "          producer.leaving = true;\n        }\n        producer.copy(c, src, share.bytes);\n"),
+          "          producer.leaving = true;\n        }\n        producer.copy(c, src, share.bytes);\n",
+      ),
       says: hang(step, "chunk \\d+ of its weight stream"),
     },
     {

@@ -337,15 +337,13 @@ template <class C> MPK_DEVICE void run_attention_of_few(Context& c, const u32* i
   OctetRows<C> rows = {};
   rows.prepare(c, ops, cache, pages);
   OctetWarp<C> warp;
-  warp.load(c, past, lo / kGroup);
-  begin_task(c, in);
-  float* out = in_scratch<float>(c, ops[C::kOutOperand]);
+#pragma unroll 1
   for (u32 head = lo; head < hi; head++) {
     const u32 kvHead = head / kGroup;
-    if (head > lo) {
-      warp.load(c, past, kvHead);
-      consumer_barrier();  // what the head before left in shared memory has been read
-    }
+    warp.load(c, past, kvHead);
+    if (head == lo) begin_task(c, in);
+    else consumer_barrier();  // what the head before left in shared memory has been read
+    float* out = in_scratch<float>(c, ops[C::kOutOperand]);
     rows.run(c, s, head);
     consumer_barrier();
     warp.run(c, s, past, kvHead);

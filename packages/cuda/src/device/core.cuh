@@ -1,5 +1,5 @@
-// The machinery of one SM: shared-memory map, waits with a watchdog, the weight ring, the
-// instruction list. Constants named k... come from the emitter.
+// The machinery of one SM: shared-memory map, waits with a watchdog, the instruction list. Constants named
+// k... come from the emitter.
 
 // A launch's tunables and pointers are in Params; what changes every step is in StepInfo.
 struct StepInfo {
@@ -12,8 +12,9 @@ struct StepInfo {
 
 // What the first wait of this SM that gave up was waiting for.
 struct Stuck {
-  u32 rank;  // 0: none; higher for an earlier step and op
-  u32 kind, instruction, op, event, expected, seen, step;
+  u32 place;  // see place_of
+  u32 kind, what, expected, seen;
+  u32 op, rank;  // by the producer: higher for an earlier step and op
 };
 
 // A place in an SM's rolled instruction list: each word grows by its delta from one repeat of a run to the
@@ -35,7 +36,7 @@ struct Cursor {
 // What of shared memory is not ring, activations or partial sums.
 struct Shared {
   u64 full[kStages];
-  u64 empty[kStages];
+  u64 empty[kStages];  // right behind: see RingPlace
   //past: u64 opened;  // a phase a step: the producer may read the step
   //past: u64 appended;  // a phase each time that it reads rows of this step
   StepInfo step;
@@ -46,8 +47,10 @@ struct Shared {
   i32 pages[kSharedPages];  // the first entries of the page table
   Stuck stuck;
   alignas(16) u32 zeros[4];
-  u32 aborted;  // this SM saw a time-out, its own or another's
+  u32 place;    // of the instruction that the consumers are at
+  u32 aborted;  // a watch is over, this SM's or another's
   u32 leave;    // the launch is over: the producer drains and goes
+  //few: u32 several;  // this is a step of several tokens
   //hold: u32 hold;  // the place behind which nothing is copied for a while; 0: none
   //flags: u32 manySteps;   // steps of several tokens so far, the current one among them
   //flags: u32 copyOffset;  // of the copy of flagged values that a step of one token uses
@@ -87,86 +90,60 @@ MPK_DEVICE u32* event_counter(const Params& p, u32 event) {
 }
 
 // ---- the watchdog ------------------------------------------------------------------------------
-// A thread gives up: remembers why, once per SM, and tells the earliest op so far to all SMs. The
-// wait that is earliest in the program is the cause, the others its consequences.
-MPK_DEVICE void give_up(const Context& c, Stuck& stuck, u32 kind, u32 event, u32 expected,
-                        u32 seen) {
-  const u32 op = instruction_words(c, c.instruction)[kWordOp];
-  // The producer runs ahead: its waits count only where there is no other.
-  const bool consumer = c.warp < kConsumerWarps;
-  const u32 rank = consumer ? ~((c.step & 0x7fffu) << 16 | (op & 0xffffu)) : 1u;
-  if (compare_swap_shared(&stuck.rank, 0, rank) == 0) {
-    stuck.kind = kind;
-    stuck.instruction = c.instruction;
-    stuck.op = op;
-    stuck.event = event;
-    stuck.expected = expected;
-    stuck.seen = seen;
-    stuck.step = c.step;
-    maximum_gpu(abort_word(*c.params) + 1, rank);
-  }
-}
-
-// One thread of each SM that leaves after an abort: that of the earliest wait writes the report.
-MPK_DEVICE void write_report(const Context& c, const Stuck& stuck) {
-  const Params& p = *c.params;
-  // Long enough for all SMs to have seen the abort.
-  for (const u64 since = now_nanos(); now_nanos() - since < 2000000;) {
-  }
-  u32* words = abort_word(p);
-  if (stuck.rank == 0 || load_relaxed_gpu(words + 1) != stuck.rank) return;
-  if (compare_swap_gpu(words + 2, 0, 1) != 0) return;
-  store_release_system(control_word(p, kControlReportKind), stuck.kind);
-  store_release_system(control_word(p, kControlReportSm), c.sm);
-  store_release_system(control_word(p, kControlReportInstruction), stuck.instruction);
-  store_release_system(control_word(p, kControlReportOp), stuck.op);
-  store_release_system(control_word(p, kControlReportEvent), stuck.event);
-  store_release_system(control_word(p, kControlReportExpected), stuck.expected);
-  store_release_system(control_word(p, kControlReportSeen), stuck.seen);
-  store_release_system(control_word(p, kControlReportStep), stuck.step);
-  store_release_system(control_word(p, kControlStatus), kStatusWatchdog);
-}
-
-// Called now and then by every waiting loop; true: give up. `since` is 0 before the first call.
-MPK_DEVICE bool waited_too_long(const Context& c, u64& since, u32 kind, u32 event, u32 expected,
-                                u32 seen) {
-  if (load_relaxed_gpu(abort_word(*c.params)) == 0) {
-    const u64 now = now_nanos();
-    if (since == 0) since = now;
-    if (now - since < c.params->watchdogNanos) return false;
-    store_relaxed_gpu(abort_word(*c.params), 1);
-  }
-  give_up(c, c.shared->stuck, kind, event, expected, seen);
-  *static_cast<volatile u32*>(&c.shared->aborted) = 1;
-  return true;
-}
-
+// The producer keeps the time: while consumers wait for ever, so does it, for room or for a copy.
+// Consumers look at `aborted` alone: a layer has dozens of waits, and an SM keeps little text near.
 MPK_DEVICE bool is_aborted(const Context& c) {
   return *static_cast<volatile u32*>(&c.shared->aborted) != 0;
+}
+
+// An instruction's place in the order in which an SM runs and streams: more is later, 0 none.
+MPK_DEVICE u32 place_of(const Context& c) { return (c.step << kPlaceBits) + c.instruction + 1; }
+MPK_DEVICE u32 step_at(u32 place) { return (place - 1) >> kPlaceBits; }
+MPK_DEVICE u32 instruction_at(u32 place) { return (place - 1) & ((1u << kPlaceBits) - 1); }
+
+// A wait of the producer. Now and then it asks whether the watch is over: for all SMs, once the consumers
+// of one have been at the same instruction for too long.
+struct Watch {
+  u64 since;  // 0: not asked yet
+  u32 place;
+
+  MPK_DEVICE bool is_over(const Context& c) {
+    if (is_aborted(c)) return true;
+    if (load_relaxed_gpu(abort_word(*c.params)) == 0) {
+      const u64 now = now_nanos();
+      const u32 at = *static_cast<volatile u32*>(&c.shared->place);
+      if (since == 0 || at != place) since = now;
+      place = at;
+      if (now - since < c.params->watchdogNanos) return false;
+      store_relaxed_gpu(abort_word(*c.params), 1);
+    }
+    *static_cast<volatile u32*>(&c.shared->aborted) = 1;
+    return true;
+  }
+};
+
+// Called now and then by every loop in which a consumer waits; true: give up. The SM's first thread to
+// do so says what for.
+MPK_DEVICE bool gives_up(const Context& c, u32 kind, u32 what, u32 expected, u32 seen) {
+  if (!is_aborted(c)) return false;
+  Stuck& stuck = c.shared->stuck;
+  if (compare_swap_shared(&stuck.place, 0, place_of(c)) == 0) {
+    stuck.kind = kind;
+    stuck.what = what;
+    stuck.expected = expected;
+    stuck.seen = seen;
+  }
+  return true;
 }
 
 // One thread: waits until the counter has reached `target`.
 MPK_DEVICE void wait_event(Context& c, u32 event, u32 target) {
   const u32* counter = event_counter(*c.params, event);
-  u64 since = 0;
   u32 seen = load_acquire_gpu(counter);
   for (u32 spins = 1; static_cast<i32>(seen - target) < 0; spins++) {
-    if ((spins & 255u) == 0 && waited_too_long(c, since, kReportEvent, event, target, seen)) return;
+    if (spins % kPatience == 0 && gives_up(c, kReportEvent, event, target, seen)) return;
     seen = load_acquire_gpu(counter);
   }
-}
-
-// Until the phase with this parity is complete.
-MPK_DEVICE bool wait_barrier(Context& c, u64* bar, u32 parity, u32 kind, u32 chunk) {
-  if (mbarrier_test(bar, parity)) return true;
-  if (is_aborted(c)) return false;  // each test may suspend for microseconds: leave at once
-  u64 since = 0;
-  for (u32 spins = 1; !mbarrier_test(bar, parity); spins++) {
-    if ((spins & 63u) == 0 && waited_too_long(c, since, kind, chunk, parity, parity ^ 1u)) {
-      return false;
-    }
-  }
-  return true;
 }
 
 // ---- task prologue and epilogue ----------------------------------------------------------------
@@ -239,129 +216,3 @@ MPK_DEVICE float in_shared(const float* p) { return *p; }
 MPK_DEVICE float load_resident(const float* p) {
   return bits_to_f32(load_const_u32(reinterpret_cast<const u32*>(p)));
 }
-
-// ---- the ring --------------------------------------------------------------------------------
-MPK_DEVICE u8* stage_of(const Context& c, u32 chunk) {
-  return c.ring + (chunk % kStages) * kStageBytes;
-}
-// Until a chunk's bytes are there.
-MPK_DEVICE bool wait_chunk(Context& c, u32 chunk) {
-  return wait_barrier(c, &c.shared->full[chunk % kStages], (chunk / kStages) & 1u, kReportStream,
-                      chunk);
-}
-// A consumer warp's wait.
-MPK_DEVICE bool wait_full(Context& c, u32 chunk) {
-  //profile: if (mbarrier_look(&c.shared->full[chunk % kStages], (chunk / kStages) & 1u)) return true;
-  //profile: const ChunkWait<Context> timed(c, chunk);
-  return wait_chunk(c, chunk);
-}
-MPK_DEVICE void release_stage(const Context& c, u32 chunk) {
-  warp_barrier();
-  if (c.lane == 0) mbarrier_arrive(&c.shared->empty[chunk % kStages]);
-}
-
-// Chunk numbers start over before 32 bits do, where stage, parity and warp repeat.
-constexpr u32 kChunkLap = kStages << 21;
-MPK_DEVICE u32 start_over(u32 chunk) {
-  return chunk < 2 * kChunkLap ? chunk : kChunkLap + chunk % kChunkLap;
-}
-
-//hold: // An instruction's place in the order in which an SM runs and streams: more is later.
-//hold: MPK_DEVICE u32 place_of(const Context& c) { return (c.step << 12) + c.instruction + 1; }
-
-// The producer (one thread with bulk copies, else a warp) copies this SM's stream into the ring, step
-// after step, as far ahead as the ring holds, with at most kMaxInFlight chunks outstanding. It never
-// looks at an activation.
-struct Producer {
-  u32 chunk;
-  bool leaving;
-  //past: u32 known;  // steps whose descriptor was read, the latest counted from 1
-  //past: u32 appends;  // phases of `appended` so far
-  //profile: FullLog full;
-
-  MPK_DEVICE bool wait_empty(Context& c, u32 at) {
-    u64* bar = &c.shared->empty[at % kStages];
-    u32 parity = ((at / kStages) & 1u) ^ 1u;  // of the lap before
-    //profile: if (mbarrier_look(bar, parity)) return true;
-    //profile: full.begin();
-    for (u32 spins = 1; !mbarrier_test(bar, parity); spins++) {
-      if (*static_cast<volatile u32*>(&c.shared->leave)) return false;
-      // A full ring is normal while consumers wait for activations: they own the watchdog.
-      if ((spins & 1023u) == 0 && is_aborted(c)) return false;
-    }
-    //profile: full.end();
-    return true;
-  }
-
-  //hold: // What comes behind attention leaves the way in to its keys and values. That task waits for
-  //hold: // nothing that comes behind it anywhere.
-  //hold: MPK_DEVICE bool gives_way(const Context& c) const {
-  //hold:   const u32 place = *static_cast<volatile u32*>(&c.shared->hold);
-  //hold:   return place != 0 && static_cast<i32>(place_of(c) - place) > 0;
-  //hold: }
-  //hold: MPK_DEVICE void give_way(const Context& c) {
-  //hold:   if (!gives_way(c)) return;
-  //hold:   //profile: full.begin();
-  //hold:   while (gives_way(c) && !*static_cast<volatile u32*>(&c.shared->leave) && !is_aborted(c)) {
-  //hold:     poll_pause();
-  //hold:   }
-  //hold:   //profile: full.end();
-  //hold: }
-  // Until the next stage may be filled; false: the producer leaves.
-  MPK_DEVICE bool claim(Context& c) {
-    if (leaving) return false;
-    //hold: give_way(c);
-    producer_barrier();  // a lane left behind by a lap would take an old phase for the new
-    // The last chunk in flight is waited for last: from its arrival to the next copy is time lost.
-    const bool vacant = chunk < kStages || wait_empty(c, chunk);
-    const bool ready = vacant && (chunk < kMaxInFlight || wait_chunk(c, chunk - kMaxInFlight));
-    leaving = !producer_all(ready);
-    return !leaving;
-  }
-
-  MPK_DEVICE void copy(Context& c, const u8* src, u32 bytes) {
-    if (!claim(c)) return;
-    copy_to_stage(stage_of(c, chunk), src, bytes, &c.shared->full[chunk % kStages], c.lane);
-    //profile: full.keep(c);
-    chunk++;
-  }
-  //past: // A chunk of the cache, or, without bytes, an empty one.
-  //past: MPK_DEVICE void copy_past(Context& c, const u8* src, u32 bytes) {
-  //past:   if (!claim(c)) return;
-  //past:   copy_past_to_stage(stage_of(c, chunk), src, bytes, &c.shared->full[chunk % kStages], c.lane);
-  //past:   //profile: full.keep(c);
-  //past:   chunk++;
-  //past: }
-  //past: MPK_DEVICE bool await_phase(Context& c, u64* bar, u32 phase) {
-  //past:   producer_barrier();
-  //past:   bool over = false;
-  //past:   while (!over && !*static_cast<volatile u32*>(&c.shared->leave)) {
-  //past:     over = mbarrier_test(bar, phase & 1u);
-  //past:   }
-  //past:   leaving = !producer_all(over);
-  //past:   fence_async();
-  //past:   return !leaving;
-  //past: }
-  //past: // Until this step is open: what steps before wrote may be copied, and the step is known.
-  //past: MPK_DEVICE bool await_step(Context& c) {
-  //past:   if (known == c.step + 1) return true;
-  //past:   if (!await_phase(c, &c.shared->opened, c.step)) return false;
-  //past:   known = c.step + 1;
-  //past:   c.tokens = c.shared->step.tokens;
-  //past:   c.position = c.shared->step.position;
-  //past:   return true;
-  //past: }
-  //past: // Until this task has appended its rows.
-  //past: MPK_DEVICE bool await_append(Context& c) {
-  //past:   return await_phase(c, &c.shared->appended, appends++);
-  //past: }
-
-  // No copy may be in flight when the block ends.
-  MPK_DEVICE void drain(Context& c) {
-    u32 first = chunk > kMaxInFlight ? chunk - kMaxInFlight : 0;
-    for (u32 i = first; i < chunk; i++) {
-      while (!mbarrier_test(&c.shared->full[i % kStages], (i / kStages) & 1u)) {
-      }
-    }
-  }
-};

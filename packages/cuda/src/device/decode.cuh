@@ -32,7 +32,6 @@ MPK_DEVICE void Cursor::next(u32 size) {
 // What an instruction has the producer copy.
 struct Share {
   u32 size;  // words of the instruction; 0: there is none
-  u32 op;
   u32 bytes;  // of a chunk
   u32 chunks;
 
@@ -41,14 +40,66 @@ struct Share {
     if (cursor.done()) return;
     const u32 body = cursor.at(kWordBody), tiles = cursor.at(kWordTileHi) - cursor.at(kWordTileLo);
     size = cursor.at(kWordSize);
-    op = cursor.at(kWordOp);
     bytes = kBodyChunkBytes[body];
     chunks = tiles * kBodyTileChunks[body];
   }
 };
 
+// A producer that has nothing to copy: until the launch is over, or the watch.
+MPK_DEVICE void keep_watch(const Context& c) {
+  Watch watch = {};
+  for (u32 spins = 1; !*static_cast<volatile u32*>(&c.shared->leave); spins++) {
+    poll_pause();
+    if (spins % (4 * kPatience) == 0 && watch.is_over(c)) return;
+  }
+}
+
+// One thread of a producer whose watch is over: once a consumer has given up, tells all SMs how early in the
+// program that was. Of those who gave up the earliest is the cause, the others are its consequences.
+MPK_DEVICE void rank_stuck(const Context& c) {
+  if (c.lane != 0) return;
+  Stuck& stuck = c.shared->stuck;
+  u32 place = 0;
+  for (bool last = false; place == 0 && !last;) {
+    poll_pause();
+    last = *static_cast<volatile u32*>(&c.shared->leave);
+    place = *static_cast<volatile u32*>(&stuck.place);
+  }
+  if (place == 0) return;
+  Cursor cursor;
+  cursor.reset(c.sm);
+  for (u32 i = instruction_at(place); i > 0; i--) cursor.next(cursor.at(kWordSize));
+  const u32 op = cursor.at(kWordOp);
+  const u32 rank = ~((step_at(place) & 0x7fffu) << 16 | (op & 0xffffu));
+  *static_cast<volatile u32*>(&stuck.op) = op;
+  *static_cast<volatile u32*>(&stuck.rank) = rank;
+  maximum_gpu(abort_word(*c.params) + 1, rank);
+}
+
+constexpr u64 kRankingNanos = 200000000;  // after an abort, all producers have ranked what they saw
+
+// One thread of each SM that leaves after an abort: that of the earliest wait writes the report.
+MPK_DEVICE void write_report(const Context& c, const Stuck& stuck) {
+  const Params& p = *c.params;
+  u32* words = abort_word(p);
+  for (const u64 since = now_nanos(); now_nanos() - since < kRankingNanos;) poll_pause();
+  const u32 rank = *static_cast<const volatile u32*>(&stuck.rank);
+  if (rank == 0 || load_relaxed_gpu(words + 1) != rank) return;
+  if (compare_swap_gpu(words + 2, 0, 1) != 0) return;
+  store_release_system(control_word(p, kControlReportKind), stuck.kind);
+  store_release_system(control_word(p, kControlReportSm), c.sm);
+  store_release_system(control_word(p, kControlReportInstruction), instruction_at(stuck.place));
+  store_release_system(control_word(p, kControlReportOp), stuck.op);
+  store_release_system(control_word(p, kControlReportEvent), stuck.what);
+  store_release_system(control_word(p, kControlReportExpected), stuck.expected);
+  store_release_system(control_word(p, kControlReportSeen), stuck.seen);
+  store_release_system(control_word(p, kControlReportStep), step_at(stuck.place));
+  store_release_system(control_word(p, kControlStatus), kStatusWatchdog);
+}
+
 MPK_DEVICE void produce(Context& c) {
   Producer producer = {};
+  producer.begin(c);
   while (!producer.leaving) {
     const u8* src = c.params->stream + kStreamBase[c.sm];
     Cursor cursor;
@@ -60,19 +111,19 @@ MPK_DEVICE void produce(Context& c) {
       cursor.next(share.size);
       next.read(cursor);  // no copy waits for words
       //past: produce_past(c, producer, at);
+      //few: if (share.chunks > 0) producer.adapt(c);
       for (u32 i = 0; i < share.chunks && !producer.leaving; i++, src += share.bytes) {
         producer.copy(c, src, share.bytes);
       }
-      // Whoever gave up with rank 1 is this producer, which alone knows what it was copying for.
-      if (producer.leaving && c.shared->stuck.rank == 1u) c.shared->stuck.op = share.op;
       c.instruction++;
     }
-    if (producer.chunk == 0) break;  // this SM streams nothing
-    producer.chunk = start_over(producer.chunk);
+    if (!producer.streams) break;
     c.instruction = 0;
     c.step++;
   }
-  producer.drain(c);
+  keep_watch(c);
+  if (is_aborted(c)) rank_stuck(c);
+  producer.drain();
 }
 
 // Waits for the step to open; false: the launch is over.
@@ -100,10 +151,12 @@ MPK_DEVICE bool open_step(Context& c) {
         for (u32 i = kAtOnce; i < 4 + s.step.tokens; i++) to[i] = load_u32(from + i);
       }
       if (is_aborted(c)) {
+        gives_up(c, kReportEvent, kStepEvent, c.step, c.step);  // if nobody has before
         s.step.stop = 1;
         write_report(c, s.stuck);
       }
     }
+    //few: *static_cast<volatile u32*>(&s.several) = s.step.tokens > 1;
     //flags: if (s.step.tokens == 1) s.copyOffset ^= kFlagCopyBytes; else s.manySteps++;
     if (s.step.stop) *static_cast<volatile u32*>(&s.leave) = 1;
     //past: else mbarrier_arrive(&s.opened);
@@ -141,7 +194,10 @@ struct Fetch {
       if (c.lane + 32 * i < kInstructionWords) to[c.lane + 32 * i] = words[i] + repeat * deltas[i];
     }
     warp_barrier();
-    if (c.lane == 0 && !c.shared->cursor.done()) c.shared->cursor.next(to[kWordSize]);
+    if (c.lane == 0 && !c.shared->cursor.done()) {
+      *static_cast<volatile u32*>(&c.shared->place) = place_of(c);
+      c.shared->cursor.next(to[kWordSize]);
+    }
     warp_barrier();
   }
 };
@@ -202,9 +258,11 @@ MPK_KERNEL void __launch_bounds__(kThreads, 1) mpk_decode(const __grid_constant_
     //past: mbarrier_init(&c.shared->appended, 1);
     mbarrier_init_fence();
     for (u32 i = 0; i < 4; i++) c.shared->zeros[i] = 0;
+    c.shared->place = 0;
     c.shared->aborted = 0;
-    c.shared->stuck.rank = 0;
+    c.shared->stuck.place = c.shared->stuck.rank = 0;
     c.shared->leave = 0;
+    //few: c.shared->several = 0;
     //hold: c.shared->hold = 0;
     //flags: c.shared->manySteps = 0;
     //profile: for (u32 i = 0; i < 4 * kProfileWords; i++) (&c.shared->marks[0][0])[i] = 0;

@@ -75,6 +75,7 @@ template <class C> struct FewRows {
   MPK_DEVICE static void bring_gains(const Context& c, const u32* ops) {
     if constexpr (kEarlyGains) {
       const u16* from = in_resident<u16>(c, ops[C::kGainOperand]);
+#pragma unroll 1
       for (u32 i = c.thread * 8; i < C::kK; i += kConsumerThreads * 8) {
         *reinterpret_cast<Vec4*>(c.work + i * 2) = load_const_vec4(from + i);
       }

@@ -9,8 +9,6 @@
 constexpr u32 kAbsent = 0xffffffffu;
 constexpr u32 kOtherNan = 0x7fffffffu;  // written for a NaN that looks absent
 
-constexpr u32 kPollPatience = 64;  // looks between two looks at the clock
-
 // A flagged operand's row in the copy of this step; `word` counts 16 bytes.
 template <class E> MPK_DEVICE E* in_copy(const Context& c, u32 word) {
   return reinterpret_cast<E*>(c.params->scratch + static_cast<u64>(word) * 16 +
@@ -30,10 +28,9 @@ MPK_DEVICE void store_word(const Context& c, u32* to, u32 value) {
 }
 
 // True: give up. `spins` counts looks from 1; `input` says whose words are missing.
-MPK_DEVICE bool polled_too_long(const Context& c, u64& since, u32 spins, u32 input) {
+MPK_DEVICE bool ends_poll(const Context& c, u32 spins, u32 input) {
   poll_pause();
-  if (spins % kPollPatience != 0) return false;
-  return waited_too_long(c, since, kReportFlag, input, 1, 0);
+  return spins % kPatience == 0 && gives_up(c, kReportFlag, input, 1, 0);
 }
 
 MPK_DEVICE u32* word_at(float* p) { return reinterpret_cast<u32*>(p); }
@@ -58,9 +55,8 @@ template <class X> MPK_DEVICE u32 look_at(const Context& c, u32 operand, u32 i) 
 template <class X>
 MPK_DEVICE float await_one(const Context& c, u32 operand, u32 i, u32 word, u32 input) {
   const X* row = in_copy<X>(c, operand);
-  u64 since = 0;
   for (u32 spins = 1; word == kAbsent; spins++) {
-    if (polled_too_long(c, since, spins, input)) break;
+    if (ends_poll(c, spins, input)) break;
     word = load_relaxed_gpu(word_of(row, i));
   }
   return in_word(row, word, i);
@@ -89,12 +85,11 @@ MPK_DEVICE void look_at_vectors(const Vec4* row, u32 first, u32 limit, Vec4 (&v)
 template <u32 kCount>
 MPK_DEVICE void await_vectors(const Context& c, const Vec4* row, u32 first, u32 input,
                               Vec4 (&v)[kCount]) {
-  u64 since = 0;
   for (u32 spins = 1;; spins++) {
     u32 missing = 0;
 #pragma unroll
     for (u32 i = 0; i < kCount; i++) missing += is_there(v[i]) ? 0 : 1;
-    if (missing == 0 || polled_too_long(c, since, spins, input)) return;
+    if (missing == 0 || ends_poll(c, spins, input)) return;
 #pragma unroll
     for (u32 i = 0; i < kCount; i++) {
       if (!is_there(v[i])) v[i] = load_relaxed_vec4_gpu(row + first + i * kConsumerThreads);
@@ -148,12 +143,11 @@ MPK_DEVICE void poll_head(const Context& c, u32 operand, u32 column, u32 input, 
     dims[i] = Pairs::has(c.lane, i / 2) ? Pairs::dim(c.lane, i / 2) + i % 2 * Pairs::kHalf : 0;
     words[i] = load_relaxed_gpu(word_of(from, dims[i]));
   }
-  u64 since = 0;
   for (u32 spins = 1;; spins++) {
     bool missing = false;
 #pragma unroll
     for (u32 i = 0; i < kCount; i++) missing = missing || words[i] == kAbsent;
-    if (!missing || polled_too_long(c, since, spins, input)) break;
+    if (!missing || ends_poll(c, spins, input)) break;
 #pragma unroll
     for (u32 i = 0; i < kCount; i++) {
       if (words[i] == kAbsent) words[i] = load_relaxed_gpu(word_of(from, dims[i]));

@@ -24,8 +24,7 @@ template <class C> struct HeadTurn {
       for (u32 i = 0; i < Pairs::kCount; i++) {
         const u32 d = Pairs::has(lane, i) ? Pairs::dim(lane, i) : 0;
         const float angle = static_cast<float>(position) * C::frequency(d);
-        cosine[i] = m_cos(angle);
-        sine[i] = m_sin(angle);
+        m_sincos(angle, sine[i], cosine[i]);
       }
     }
   }

@@ -282,10 +282,16 @@ MPK_DEVICE void load_first_extras(const Context& c, const u32* ops, u32 tile0, u
   if (tile < tiles && column < C::kN) extras.load(c, ops, (e / kWidth) % rows, column);
 }
 
-//flags: template <class C> MPK_DEVICE void run_linear_of_one(Context& c, const u32* in);
-// A linear in a step of one token; false: it has no text of its own for that.
-template <class C> MPK_DEVICE bool run_linear_alone(Context& c, const u32* in) {
-  //flags: if constexpr (C::kFlagged) { run_linear_of_one<C>(c, in); return true; }
+//flags: template <class C, bool kWaits, bool kSignals>
+//flags: MPK_DEVICE void run_linear_of_one(Context& c, const u32* in);
+// A linear in a step of one token; false: it has no text of its own for that. kWaits, kSignals: some
+// instruction of this body waits for events, or signals some, in such a step.
+template <class C, bool kWaits, bool kSignals>
+MPK_DEVICE bool run_linear_alone(Context& c, const u32* in) {
+  //flags: if constexpr (C::kFlagged) {
+  //flags:   run_linear_of_one<C, kWaits, kSignals>(c, in);
+  //flags:   return true;
+  //flags: }
   return false;
 }
 template <class C> MPK_DEVICE void run_linear_of_few(Context& c, const u32* in);

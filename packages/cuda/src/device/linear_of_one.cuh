@@ -214,8 +214,7 @@ template <class C>
 MPK_DEVICE void finish_group_of_one(Context& c, const u32* ops, const float* partial, u32 tile0,
                                     u32 tiles, bool scales, const typename C::ExtrasOfOne& first) {
   constexpr u32 kWidth = C::kWidth;
-  const bool aborted = is_aborted(c);  // nothing is handed over by an SM that gave up
-  //profile: mark_aside(c, kMarkConsumed);  // behind a load: what loads need is then had before the barrier
+  //profile: mark_aside(c, kMarkConsumed);
   float scale = 1.0f;
   if (C::kNorm == 1 && scales) {
     float squares = 0.0f;
@@ -244,7 +243,7 @@ MPK_DEVICE void finish_group_of_one(Context& c, const u32* ops, const float* par
       extras.await(c, ops, column);
       y = extras.epilogue(acc);
     }
-    store_column<C>(c, ops, mine, column, y, aborted);
+    store_column<C>(c, ops, mine, column, y, is_aborted(c));  // nothing by an SM that gave up
   }
 }
 
@@ -318,7 +317,8 @@ template <class C> struct SliceOfOne {
 // A linear layer in a step of one token, all of x in shared memory. While x is on its way a warp takes its
 // first chunk out of the ring, which makes room for one more. From the last product to the next layer's
 // first: partial sums, a barrier, one store; there a look, a barrier.
-template <class C> MPK_DEVICE void run_linear_of_one(Context& c, const u32* in) {
+template <class C, bool kWaits, bool kSignals>
+MPK_DEVICE void run_linear_of_one(Context& c, const u32* in) {
   typedef TilesOfOne<C> Tiles;
   const u32* ops = operands(in);
   const u32 tileLo = in[kWordTileLo], tileHi = in[kWordTileHi];
@@ -333,7 +333,7 @@ template <class C> MPK_DEVICE void run_linear_of_one(Context& c, const u32* in) 
   bool scales = false;
   if constexpr (C::kXFlagged) {
     PolledRow<C> x = {};
-    if (awaits_events(c, in)) begin_task(c, in);
+    if (kWaits && awaits_events(c, in)) begin_task(c, in);
     x.look(c, ops);
     if (finishes) extras.look(c, ops, first);
     held.take(c, c.chunk + turn, holds);
@@ -383,7 +383,7 @@ template <class C> MPK_DEVICE void run_linear_of_one(Context& c, const u32* in) 
   }
   c.chunk = slice.chunk + slice.total;
   if constexpr (C::kOutFlagged) {
-    leave_task(c, in);
+    if (kSignals) leave_task(c, in);
   } else {
     end_task(c, in);
   }

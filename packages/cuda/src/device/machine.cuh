@@ -161,8 +161,10 @@ MPK_DEVICE Vec4 load_relaxed_vec4_gpu(const void* p) {
                : "=r"(v.x), "=r"(v.y), "=r"(v.z), "=r"(v.w) : "l"(p));
   return v;
 }
-// Between two looks at words that have not come: sleeping gained nothing.
+// Between two looks at words that have not come: sleeping gained nothing. And so many looks before one at
+// whether to give up.
 MPK_DEVICE void poll_pause() {}
+constexpr u32 kPatience = 64;
 MPK_DEVICE void add_release_gpu(u32* p, u32 v) {
   asm volatile("red.release.gpu.global.add.u32 [%0], %1;" ::"l"(p), "r"(v) : "memory");
 }
@@ -183,9 +185,9 @@ MPK_DEVICE void store_release_system(u32* p, u32 v) {
 }
 
 // ---- shared memory: mbarriers, copies ----------------------------------------------------------
-MPK_DEVICE u32 shared_address(const void* p) {
-  return static_cast<u32>(__cvta_generic_to_shared(p));
-}
+// Where something lies there: to go from one address to the next takes less than to convert a pointer.
+typedef u32 SharedAt;
+MPK_DEVICE SharedAt shared_address(const void* p) { return static_cast<u32>(__cvta_generic_to_shared(p)); }
 MPK_DEVICE void mbarrier_init(u64* bar, u32 arrivals) {
   asm volatile("mbarrier.init.shared::cta.b64 [%0], %1;" ::"r"(shared_address(bar)), "r"(arrivals)
                : "memory");
@@ -208,14 +210,13 @@ MPK_DEVICE void fence_async_shared() {
   asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
 #endif
 }
-MPK_DEVICE void mbarrier_arrive(u64* bar) {
-  asm volatile("{ .reg .b64 t; mbarrier.arrive.shared::cta.b64 t, [%0]; }" ::"r"(
-                   shared_address(bar))
-               : "memory");
+MPK_DEVICE void mbarrier_arrive(SharedAt bar) {
+  asm volatile("{ .reg .b64 t; mbarrier.arrive.shared::cta.b64 t, [%0]; }" ::"r"(bar) : "memory");
 }
+MPK_DEVICE void mbarrier_arrive(u64* bar) { mbarrier_arrive(shared_address(bar)); }
 // Before sm_90 a test is several instructions, and of a parity that is no constant ptxas 13 keeps a register
 // for each place in the kernel that tests, from its first instruction to its last.
-MPK_DEVICE bool mbarrier_test(u64* bar, u32 parity) {
+MPK_DEVICE bool mbarrier_test(SharedAt bar, u32 parity) {
   u32 done;
   asm volatile("{ .reg .pred p, odd;"
 #if MPK_BULK_COPY
@@ -225,18 +226,17 @@ MPK_DEVICE bool mbarrier_test(u64* bar, u32 parity) {
       "@!odd mbarrier.test_wait.parity.shared::cta.b64 p, [%1], 0;"
 #endif
       " selp.u32 %0, 1, 0, p; }"
-      : "=r"(done) : "r"(shared_address(bar)), "r"(parity) : "memory");
+      : "=r"(done) : "r"(bar), "r"(parity) : "memory");
   return done != 0;
 }
+MPK_DEVICE bool mbarrier_test(u64* bar, u32 parity) { return mbarrier_test(shared_address(bar), parity); }
 //profile: // The same, but never suspended.
-//profile: MPK_DEVICE bool mbarrier_look(u64* bar, u32 parity) {
+//profile: MPK_DEVICE bool mbarrier_look(SharedAt bar, u32 parity) {
 //profile:   if (!MPK_BULK_COPY) return mbarrier_test(bar, parity);
 //profile:   u32 done;
 //profile:   asm volatile("{ .reg .pred p; mbarrier.test_wait.parity.shared::cta.b64 p, [%1], %2; "
 //profile:                "selp.u32 %0, 1, 0, p; }"
-//profile:                : "=r"(done)
-//profile:                : "r"(shared_address(bar)), "r"(parity)
-//profile:                : "memory");
+//profile:                : "=r"(done) : "r"(bar), "r"(parity) : "memory");
 //profile:   return done != 0;
 //profile: }
 
@@ -253,54 +253,46 @@ MPK_DEVICE void await_loads(u32 word) {
 MPK_DEVICE void trust_loads() {}
 
 // The whole warp calls: copies `bytes` (a multiple of 512) to shared memory, completing on `bar`.
-MPK_DEVICE void copy_to_stage(u8* dst, const u8* src, u32 bytes, u64* bar, u32 lane) {
+MPK_DEVICE void copy_to_stage(SharedAt dst, const u8* src, u32 bytes, SharedAt bar, u32 lane) {
 #if MPK_BULK_COPY
   if (lane == 0) {
     u64 policy;
-    asm volatile("createpolicy.fractional.L2::evict_first.b64 %0, 1.0;" : "=l"(policy));
-    asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(
-                     shared_address(bar)),
-                 "r"(bytes)
+    asm("createpolicy.fractional.L2::evict_first.b64 %0, 1.0;" : "=l"(policy));
+    asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(bar), "r"(bytes)
                  : "memory");
     asm volatile(
         "cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes.L2::cache_hint "
-        "[%0], [%1], %2, [%3], %4;" ::"r"(shared_address(dst)),
-        "l"(src), "r"(bytes), "r"(shared_address(bar)), "l"(policy)
+        "[%0], [%1], %2, [%3], %4;" ::"r"(dst),
+        "l"(src), "r"(bytes), "r"(bar), "l"(policy)
         : "memory");
   }
 #else
-  u32 to = shared_address(dst) + lane * 16;
+  u32 to = dst + lane * 16;
   const u8* from = src + lane * 16;
   for (u32 i = 0; i < bytes; i += 512) {
     asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"(to + i), "l"(from + i)
                  : "memory");
   }
-  asm volatile("cp.async.mbarrier.arrive.noinc.shared::cta.b64 [%0];" ::"r"(shared_address(bar))
-               : "memory");
+  asm volatile("cp.async.mbarrier.arrive.noinc.shared::cta.b64 [%0];" ::"r"(bar) : "memory");
 #endif
 }
 
 // The same of what may stay in L2, unlike weights; without bytes, nothing but the arrival.
-MPK_DEVICE void copy_past_to_stage(u8* dst, const u8* src, u32 bytes, u64* bar, u32 lane) {
+MPK_DEVICE void copy_past_to_stage(SharedAt dst, const u8* src, u32 bytes, SharedAt bar, u32 lane) {
 #if MPK_BULK_COPY
   if (lane != 0) return;
-  asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(shared_address(bar)),
-               "r"(bytes)
-               : "memory");
+  asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(bar), "r"(bytes) : "memory");
   if (bytes == 0) return;
   asm volatile(
-      "cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1], %2, [%3];" ::"r"(
-          shared_address(dst)),
-      "l"(src), "r"(bytes), "r"(shared_address(bar))
+      "cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1], %2, [%3];" ::"r"(dst),
+      "l"(src), "r"(bytes), "r"(bar)
       : "memory");
 #else
   for (u32 at = lane * 16; at < bytes; at += 512) {
-    asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"(shared_address(dst + at)),
-                 "l"(src + at)
-                 : "memory");
+    asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"(dst + at), "l"(src + at) : "memory");
   }
   // Beside its copies' arrival the lane's own: it has read the step before what comes after the chunk.
-  asm volatile("cp.async.mbarrier.arrive.shared::cta.b64 [%0];" ::"r"(shared_address(bar)) : "memory");
+  asm volatile("cp.async.mbarrier.arrive.shared::cta.b64 [%0];" ::"r"(bar) : "memory");
   mbarrier_arrive(bar);
 #endif
 }
@@ -375,6 +367,7 @@ MPK_DEVICE float m_sigmoid(float x) {
 MPK_DEVICE float m_erf(float x) { return erff(x); }
 MPK_DEVICE float m_sin(float x) { return sinf(x); }
 MPK_DEVICE float m_cos(float x) { return cosf(x); }
+MPK_DEVICE void m_sincos(float x, float& sine, float& cosine) { sincosf(x, &sine, &cosine); }
 MPK_DEVICE float m_floor(float x) { return floorf(x); }
 MPK_DEVICE float m_ceil(float x) { return ceilf(x); }
 MPK_DEVICE float m_abs(float x) { return fabsf(x); }

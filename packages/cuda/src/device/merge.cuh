@@ -76,7 +76,6 @@ MPK_DEVICE void join_splits(const float* parts, u32 column, u32 first, Joined& a
 //flags:     };
 //flags: #pragma unroll
 //flags:     for (u32 i = 0; i < 3 * kBatch; i++) look(i);
-//flags:     u64 since = 0;
 //flags:     for (u32 spins = 1;; spins++) {
 //flags:       bool missing = false;
 //flags: #pragma unroll
@@ -85,7 +84,7 @@ MPK_DEVICE void join_splits(const float* parts, u32 column, u32 first, Joined& a
 //flags:         missing = missing || words[3 * i] == kAbsent || words[3 * i + 1] == kAbsent ||
 //flags:                   (!hasNone && words[3 * i + 2] == kAbsent);
 //flags:       }
-//flags:       if (!missing || polled_too_long(c, since, spins, C::kPartsOperand)) break;
+//flags:       if (!missing || ends_poll(c, spins, C::kPartsOperand)) break;
 //flags: #pragma unroll
 //flags:       for (u32 i = 0; i < 3 * kBatch; i++) {
 //flags:         if (words[i] == kAbsent) look(i);

@@ -254,8 +254,9 @@ template <class C> MPK_DEVICE void run_attention_of_many(Context& c, const u32* 
   // everywhere.
   forget(c.position);
   forget(c.tokens);
+  constexpr bool kTurnsEarly = C::kD <= 192;  // registers are few beside wide heads' sums
   HeadTurn<C> turn = {};
-  turn.prepare(c.lane, c.position + c.warp);
+  if (kTurnsEarly) turn.prepare(c.lane, c.position + c.warp);
   const u32* ops = operands(in);
   prefetch_past<C>(
       c, reinterpret_cast<const u16*>(c.params->kv + static_cast<u64>(ops[C::kStateOperand]) * 256),
@@ -265,6 +266,7 @@ template <class C> MPK_DEVICE void run_attention_of_many(Context& c, const u32* 
   for (u32 head = in[kWordTileLo]; head < in[kWordTileHi]; head++) {
     for (u32 octet0 = 0; octet0 < (c.tokens + 7) / 8; octet0 += kConsumerWarps) {
       if (head > in[kWordTileLo] || octet0 > 0) consumer_barrier();
+      if (!kTurnsEarly) turn.prepare(c.lane, c.position + c.warp);
       put_rows<C>(c, in, head, turn);
       consumer_barrier();
       //flags: //profile: if (c.tokens == 1) mark_ready(c, head);

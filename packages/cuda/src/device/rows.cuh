@@ -81,7 +81,8 @@ template <class C> MPK_DEVICE void run_rope(Context& c, const u32* in) {
     float* out = in_scratch<float>(c, ops[C::kOutOperand]) +
                  static_cast<u64>(token) * C::kOutStride + head * C::kD + d;
     float angle = static_cast<float>(c.position + token) * C::frequency(d);
-    float cosine = m_cos(angle), sine = m_sin(angle);
+    float sine, cosine;
+    m_sincos(angle, sine, cosine);
     float low = load_one(x), high = load_one(x + kHalf);
     out[0] = low * cosine - high * sine;
     out[kHalf] = high * cosine + low * sine;

@@ -100,6 +100,7 @@ inline Vec4 load_relaxed_vec4_gpu(const void* p) {
   return v;
 }
 inline void poll_pause() { emulator::poll_pause(); }
+constexpr u32 kPatience = 4;  // between two looks all others run
 inline void add_release_gpu(u32* p, u32 v) {
   emulator::add_strong(p, v, emulator::kRelease, emulator::kGpu);
 }
@@ -132,8 +133,12 @@ inline void fence_async() {
 }
 inline void fence_async_shared() { fence_async(); }
 inline void mbarrier_arrive(u64* bar) { emulator::mbarrier_arrive(bar); }
+typedef u8* SharedAt;
+inline SharedAt shared_address(const void* p) { return static_cast<u8*>(const_cast<void*>(p)); }
+inline u64* barrier_at(SharedAt p) { return reinterpret_cast<u64*>(p); }
 inline bool mbarrier_test(u64* bar, u32 parity) { return emulator::mbarrier_test(bar, parity); }
-inline bool mbarrier_look(u64* bar, u32 parity) { return emulator::mbarrier_test(bar, parity); }
+inline bool mbarrier_test(SharedAt p, u32 parity) { return mbarrier_test(barrier_at(p), parity); }
+inline bool mbarrier_look(SharedAt p, u32 parity) { return mbarrier_test(p, parity); }
 // Loads of stages are under way until they are waited for.
 inline Vec4 load_staged(const void* p) {
 #if defined(MPK_CHECK)
@@ -150,7 +155,8 @@ inline void await_loads(u32) {
 #endif
 }
 inline void trust_loads() { await_loads(0); }
-inline void copy_to_stage(u8* dst, const u8* src, u32 bytes, u64* bar, u32 lane) {
+inline void copy_to_stage(SharedAt dst, const u8* src, u32 bytes, SharedAt at, u32 lane) {
+  u64* const bar = barrier_at(at);
   if (MPK_HOST_BULK) {
     if (lane != 0) return;
     emulator::mbarrier_arrive_expect(bar, bytes);
@@ -160,7 +166,8 @@ inline void copy_to_stage(u8* dst, const u8* src, u32 bytes, u64* bar, u32 lane)
   for (u32 i = lane * 16; i < bytes; i += 512) emulator::copy_async(dst + i, src + i);
   emulator::mbarrier_arrive_after_copies(bar);
 }
-inline void copy_past_to_stage(u8* dst, const u8* src, u32 bytes, u64* bar, u32 lane) {
+inline void copy_past_to_stage(SharedAt dst, const u8* src, u32 bytes, SharedAt to, u32 lane) {
+  u64* const bar = barrier_at(to);
   if (MPK_HOST_BULK) {
     if (lane != 0) return;
     emulator::mbarrier_arrive_expect(bar, bytes);
@@ -230,6 +237,7 @@ inline float m_sigmoid(float x) { return 1.0f / (1.0f + __builtin_expf(-x)); }
 inline float m_erf(float x) { return __builtin_erff(x); }
 inline float m_sin(float x) { return __builtin_sinf(x); }
 inline float m_cos(float x) { return __builtin_cosf(x); }
+inline void m_sincos(float x, float& sine, float& cosine) { sine = m_sin(x), cosine = m_cos(x); }
 inline float m_floor(float x) { return __builtin_floorf(x); }
 inline float m_ceil(float x) { return __builtin_ceilf(x); }
 inline float m_abs(float x) { return __builtin_fabsf(x); }

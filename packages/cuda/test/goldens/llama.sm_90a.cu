@@ -52,6 +52,7 @@ constexpr u32 kPageTokens = 64u;
 constexpr u32 kEventStride = 128u;
 constexpr u32 kStepEvent = 8u;
 constexpr u32 kInstructionWords = 16u;
+constexpr u32 kPlaceBits = 4u;
 constexpr u32 kWordSize = 0u;
 constexpr u32 kWordBody = 1u;
 constexpr u32 kWordOp = 2u;
@@ -83,6 +84,7 @@ constexpr u32 kReportEvent = 1u;
 constexpr u32 kReportStream = 2u;
 
 // [core.cuh]
+// [ring.cuh]
 // [folds.cuh]
 // [linear.cuh]
 // [few_rows.cuh]
@@ -326,17 +328,17 @@ struct Body8 {
 MPK_DEVICE bool run_alone(Context& c, const u32* in) {
   switch (in[kWordBody]) {
     case 1:
-      return run_linear_alone<Body1>(c, in);
+      return run_linear_alone<Body1, true, true>(c, in);
     case 2:
       return run_attention_alone<Body2>(c, in);
     case 3:
-      return run_linear_alone<Body3>(c, in);
+      return run_linear_alone<Body3, true, true>(c, in);
     case 4:
-      return run_linear_alone<Body4>(c, in);
+      return run_linear_alone<Body4, true, true>(c, in);
     case 5:
-      return run_linear_alone<Body5>(c, in);
+      return run_linear_alone<Body5, true, true>(c, in);
     case 6:
-      return run_linear_alone<Body6>(c, in);
+      return run_linear_alone<Body6, true, true>(c, in);
     default:
       return false;
   }

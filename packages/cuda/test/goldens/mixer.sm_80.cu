@@ -52,6 +52,7 @@ constexpr u32 kPageTokens = 64u;
 constexpr u32 kEventStride = 128u;
 constexpr u32 kStepEvent = 5u;
 constexpr u32 kInstructionWords = 14u;
+constexpr u32 kPlaceBits = 3u;
 constexpr u32 kWordSize = 0u;
 constexpr u32 kWordBody = 1u;
 constexpr u32 kWordOp = 2u;
@@ -83,6 +84,7 @@ constexpr u32 kReportEvent = 1u;
 constexpr u32 kReportStream = 2u;
 
 // [core.cuh]
+// [ring.cuh]
 // [folds.cuh]
 // [linear.cuh]
 // [few_rows.cuh]

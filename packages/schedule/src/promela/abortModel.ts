@@ -1,4 +1,4 @@
-/** @file The Promela text of the watchdog: any wait may give up, and every SM must get out. */
+/** @file The Promela text of the watchdog: a watch may end at any time, and every SM must get out. */
 import { given, readGiven } from "./given.ts";
 
 /** Numbers that the model loads. */
@@ -22,6 +22,7 @@ export const abortDefects = [
   "an SM that gave up hands a token out",
   "every SM that gave up writes a report",
   "the producer does not drain",
+  "a report does not wait for its rank",
 ] as const;
 export type AbortDefect = (typeof abortDefects)[number];
 
@@ -33,14 +34,14 @@ export const abortInput = ({ sms, steps, watched, defect }: AbortCase): string =
   [sms, steps, watched, abortDefects.indexOf(defect)].join(" ");
 
 /**
- * Each step has two ops on all SMs, which stream a chunk each (one SM's ring is watched), and the token
- * choice on SM 0, which opens the next step. A watchdog may end any wait at any time, without a reason, and
- * each SM sees that at any time later: what holds for all of these holds for the waits that never would
- * have ended.
+ * Each step has two ops on all SMs, which stream a chunk each (one SM's ring is looked at), and the token
+ * choice on SM 0, which opens the next step. An SM's producer keeps the time: a watch may end at any time
+ * and without a reason, and each SM learns of it at any time later; only then do its waits give up. What
+ * holds for all of these holds for the waits that never would have ended.
  *
  * Searched for: an SM or a producer that does not get out, a copy under way into a block that has ended, a
- * token that rests on what an SM that gave up has not done, more steps than asked for, and a launch that
- * gave up without exactly one report.
+ * token that rests on what an SM that gave up has not done, more steps than asked for, more than one report,
+ * and a launch that gave up before its last token without one.
  */
 export const abortModel = `${given("SMS", "STEPS", "WATCHED", "DEFECT")}
 #define MOST   ${abortLimits.sms}
@@ -48,6 +49,7 @@ export const abortModel = `${given("SMS", "STEPS", "WATCHED", "DEFECT")}
 #define CAP    1     /* chunks in flight */
 
 byte count[3];        /* triggers: the two ops, the token choice */
+bit calm;             /* no watch ends */
 bit abort;            /* the abort word */
 byte best;            /* the earliest wait that gave up, the largest rank */
 bit written;
@@ -55,31 +57,23 @@ byte reports;
 bit stopped;          /* the next step's descriptor says stop */
 bit rotten;           /* a trigger without its work */
 byte gone;
-bit gaveUp[MOST], leave[MOST];
-byte stuck[MOST];     /* rank of the SM's first wait that gave up */
+bit told[MOST], leave[MOST];
+byte stuck[MOST];     /* the SM's first wait that gave up */
+bit ranked[MOST];     /* known to all SMs */
 byte issued, landed, used;  /* chunks of the watched ring */
 
 /* Earlier waits have larger ranks. */
 #define RANK(step, op) (1 + (STEPS - (step)) * 4 + 3 - (op))
 
 inline giveUp(atStep, atOp) {
-  atomic {
-    gaveUp[me] = 1;
-    if
-    :: stuck[me] == 0 ->
-       stuck[me] = RANK(atStep, atOp);
-       if :: best < stuck[me] -> best = stuck[me] :: else fi
-    :: else
-    fi
-  }
+  atomic { if :: stuck[me] == 0 -> stuck[me] = RANK(atStep, atOp) :: else fi }
 }
 
-/* A counter: reached, or given up for one's own watchdog or another's. */
+/* A counter: reached, or given up. */
 inline await(ev, goal, inStep, inOp) {
   if
   :: count[ev] >= (goal)
-  :: atomic { count[ev] < (goal) -> abort = 1 }; giveUp(inStep, inOp)
-  :: count[ev] < (goal) && abort -> giveUp(inStep, inOp)
+  :: count[ev] < (goal) && told[me] -> giveUp(inStep, inOp)
   fi
 }
 
@@ -88,27 +82,26 @@ inline take(inStep, inOp) {
   if
   :: me != WATCHED
   :: me == WATCHED && landed > used -> used++
-  :: me == WATCHED && landed <= used && gaveUp[me] && DEFECT != 4 -> used++
-  :: atomic { me == WATCHED && landed <= used && !gaveUp[me] -> abort = 1 };
-     giveUp(inStep, inOp); used++
-  :: me == WATCHED && landed <= used && abort && !gaveUp[me] -> giveUp(inStep, inOp); used++
+  :: me == WATCHED && landed <= used && told[me] && DEFECT != 4 -> giveUp(inStep, inOp); used++
   fi
 }
 
 inline trigger(ev) {
   atomic {
     if
-    :: !gaveUp[me] || DEFECT == 1 ->
-       if :: gaveUp[me] -> rotten = 1 :: else fi;
+    :: !told[me] || DEFECT == 1 ->
+       if :: stuck[me] -> rotten = 1 :: else fi;
        count[ev]++
     :: else
     fi
   }
 }
 
+/* In the kernel this waits for longer than ranking takes. */
 inline report() {
+  (ranked[me] || DEFECT == 8);
   if
-  :: stuck[me] == best || DEFECT == 6 ->
+  :: ranked[me] && (stuck[me] == best || DEFECT == 6) ->
      atomic { if :: !written || DEFECT == 6 -> written = 1; reports++ :: else fi }
   :: else
   fi
@@ -123,12 +116,12 @@ proctype consumers(byte me) {
         await(2, step, step, 0);
         over = stopped;
         if
-        :: gaveUp[me] && DEFECT != 3 -> report(); over = 1
+        :: told[me] && DEFECT != 3 -> giveUp(step, 0); report(); over = 1
         :: else
         fi
      :: else
      fi;
-     if :: over -> leave[me] = 1; break :: else fi;
+     if :: over -> atomic { leave[me] = 1; gone++ }; break :: else fi;
      assert(step < STEPS);
      take(step, 0);
      trigger(0);
@@ -139,9 +132,9 @@ proctype consumers(byte me) {
      :: me == 0 ->
         await(1, SMS * (step + 1), step, 2);
         if
-        :: !gaveUp[0] || DEFECT == 5 ->
+        :: !told[0] || DEFECT == 5 ->
            atomic {
-             assert(!gaveUp[0] && !rotten);
+             assert(!stuck[0] && !rotten);
              if :: step + 1 == STEPS -> stopped = 1 :: else fi
            };
            trigger(2)
@@ -150,20 +143,30 @@ proctype consumers(byte me) {
      :: else
      fi;
      step++
-  od;
-  gone++
+  od
 }
 
-/* It waits for an empty stage, which shows when to leave, or for a copy that is under way. */
-proctype producer() {
+#define WAITS (me != WATCHED || issued - used >= STAGES || issued - landed >= CAP)
+
+/* It waits for an empty stage, which shows when to leave, or for a copy that is under way. Of SMs that are
+   not looked at, nothing but the watch. */
+proctype producer(byte me) {
   do
-  :: issued - used < STAGES && issued - landed < CAP -> issued++
-  :: issued - used >= STAGES && leave[WATCHED] && DEFECT != 2 -> break
-  :: (issued - used >= STAGES || issued - landed >= CAP) && gaveUp[WATCHED] -> break
+  :: me == WATCHED && !told[me] && issued - used < STAGES && issued - landed < CAP -> issued++
+  :: (me != WATCHED || told[me] || issued - used >= STAGES) && leave[me] && DEFECT != 2 -> break
+  :: atomic { WAITS && !calm && !told[me] -> abort = 1; told[me] = 1 }
+  :: atomic { WAITS && abort && !told[me] -> told[me] = 1 }
+  :: atomic {
+       told[me] && stuck[me] -> ranked[me] = 1;
+       if :: best < stuck[me] -> best = stuck[me] :: else fi
+     };
+     break
   od;
-  if :: DEFECT != 7 -> landed == issued :: else fi;
-  assert(landed == issued);
-  gone++
+  atomic {
+    (me != WATCHED || landed == issued || DEFECT == 7);
+    assert(me != WATCHED || landed == issued);
+    gone++
+  }
 }
 
 active proctype copies() {
@@ -175,10 +178,11 @@ init {
   byte i;
   atomic {
     ${readGiven};
-    run producer();
-    do :: i < SMS -> run consumers(i); i++ :: else -> break od
+    if :: calm = 1 :: calm = 0 fi;
+    do :: i < SMS -> run producer(i); run consumers(i); i++ :: else -> break od
   };
-  gone == SMS + 1;
-  assert(reports == abort)
+  gone == 2 * SMS;
+  assert(reports <= 1 && reports <= abort);
+  assert(reports == abort || stopped)
 }
 `;
