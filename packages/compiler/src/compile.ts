@@ -152,20 +152,27 @@ function bytesOfLinear({ ops, values, weights }: Program): number {
   return bytes.reduce((a, b) => a + b, 0) / Math.max(1, linears.length);
 }
 
-/** From here on hand-offs are so rare that reading alone counts: 70B layers have 428 MB, 8B ones 107. */
-const largeLinearBytes = 2 ** 28;
+/**
+ * Chunks in flight by the mean bytes of a linear: more of them read faster and slow hand-offs down. Measured
+ * on an H200 (docs/performance.md) with 10 MB (Qwen3-0.6B), 31 (Qwen3-1.7B), 38 to 107 (Llama-3.2-1B, -3B,
+ * Qwen3-8B) and 428 (a 70B shape).
+ */
+const chunksInFlight = [
+  { below: 2 ** 24, maxInFlight: 4 }, { below: 2 ** 25, maxInFlight: 5 },
+  { below: 2 ** 28, maxInFlight: 6 }, { below: Infinity, maxInFlight: 8 },
+] as const;
 
 /**
  * What is chosen where the planner's own choice is the more general one. Flags in the data decode every
  * model faster (docs/performance.md); steps of many tokens, and several ranks, hand over by counters.
- * More chunks in flight read faster and slow hand-offs down.
  */
 function defaultsFor(program: Program, { ranks }: PlanOptions): PlanOptions {
-  const isLarge = bytesOfLinear(program) >= largeLinearBytes;
+  const bytes = bytesOfLinear(program);
+  const { maxInFlight } = chunksInFlight.find(({ below }) => bytes < below) ?? {};
   const flags = ranks === undefined && program.limits.maxTokens <= 8;
   return {
     ...(flags ? { protocol: "flag" } as const : {}),
-    ...(isLarge ? { maxInFlight: 8 } : {}),
+    ...(maxInFlight === undefined ? {} : { maxInFlight }),
   };
 }
 

@@ -12,7 +12,7 @@ export const knobs: Knobs = {
   // A smaller ring leaves room for activations and for the first-level cache, and buffers less.
   stages: [16, 8, 24],
   // Outstanding bytes: more reads faster, and slows the hand-offs (docs/performance.md).
-  maxInFlight: [8, 7, 5, 10, 4, 12, 3],
+  maxInFlight: [8, 7, 5, 6, 4, 10, 12, 3],
   // Evening out bytes over layers.
   period: [2, 4, 3, 6],
   // More, smaller tiles everywhere, or none where the planner has them.
