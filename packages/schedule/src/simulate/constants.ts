@@ -47,21 +47,21 @@ export interface SimulationConstants {
  */
 export const h200Constants: SimulationConstants = Object.freeze({
   streamShare: 1,
-  copyLatencyNanos: 1411,
+  copyLatencyNanos: 934.8,
   handOffNanos: 1237,
   signalNanos: 5.4,
-  flagNanos: 346,
-  handOffSpreadNanos: 124.7,
-  copySpreadNanos: 109.4,
-  stateCopyNanos: 360,
-  prologueNanos: 553.4,
-  epilogueNanos: 463.9,
-  stateNanos: 891.9,
+  flagNanos: 251,
+  handOffSpreadNanos: 131.4,
+  copySpreadNanos: 180.6,
+  stateCopyNanos: 480,
+  prologueNanos: 446.8,
+  epilogueNanos: 485,
+  stateNanos: 1006,
   stepNanos: 1800,
   activationBytesPerNano: 28,
-  stateBytesPerNano: 48.45,
-  chunkNanos: 81.96,
-  stageNanos: 84.09,
+  stateBytesPerNano: 39.9,
+  chunkNanos: 141.7,
+  stageNanos: 63.94,
 });
 
 /**
