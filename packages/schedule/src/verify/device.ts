@@ -12,12 +12,15 @@
  * (`TaskRoom`) if a barrier of all warps lies between a stage's chunk and its next. What an op takes of
  * cached state goes by the rule, in numbers that producer and consumers compute alike.
  *
- * Abort. Every wait for a counter or a filled stage looks at the abort word now and then and gives
- * up; an SM that gave up triggers nothing more and leaves at the next step. No one is left behind:
+ * The producer does not number chunks: it carries stage and phase on from chunk to chunk.
+ *
+ * Abort. A producer that waits looks at the abort word and the clock now and then and tells its SM;
+ * every wait of a consumer for a counter, a word or a filled stage looks at that now and then and gives
+ * up; an SM that is told triggers nothing more and leaves at the next step. No one is left behind:
  * the token choice of a step comes after every SM has begun the step before (law 2), so without
- * that SM at most one more step is opened, and whoever waits in it or for the next gives up too.
- * The producer leaves when its SM does and then waits only for copies under way, which no one else
- * completes; a stage released too often by a consumer that gave up concerns `empty` alone.
+ * that SM at most one more step is opened, and whoever waits in it or for the next gives up too. A
+ * producer keeps the watch until its SM leaves, and then waits only for copies under way, which no one
+ * else completes; a stage released too often by a consumer that gave up concerns `empty` alone.
  */
 import type { StreamLayout } from "../contracts.ts";
 import { describeOp } from "../errors.ts";
