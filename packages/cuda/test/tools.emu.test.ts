@@ -47,10 +47,12 @@ static void mbarrier_init(u64* bar, u32) { *bar = 0; }
 static void mbarrier_init_fence() {}
 // Two bits of state: phases completed.
 static bool mbarrier_test(u64* bar, u32 parity) { return ((*bar - 1) & 1u) == parity; }
-static void copy_to_stage(u8* to, const u8* from, u32 bytes, u64* bar, u32) {
+typedef u8* SharedAt;
+static SharedAt shared_address(const void* p) { return static_cast<u8*>(const_cast<void*>(p)); }
+static void copy_to_stage(SharedAt to, const u8* from, u32 bytes, SharedAt bar, u32) {
   if (to + bytes > theMemory + sizeof theMemory) std::puts("outside of shared memory");
   reads[(from - first) / bytes]++;
-  ++*bar;
+  ++*reinterpret_cast<u64*>(bar);
 }
 `;
 
