@@ -99,13 +99,7 @@ export const mutations: readonly Mutation[] = [
   {
     fault: "the producer takes the next lap's phases for this one's",
     replace: [["    bar -= kStages * 8;\n    parity ^= 1u;", "    bar -= kStages * 8;"]],
-    says: /: a race in |watchdog ended the kernel/,
-  },
-  {
-    fault: "one token: a linear without text for the events that it waits for",
-    replace: [[", true, false>(c, in);", ", false, false>(c, in);"]],
-    says: race,
-    program: "flags",
+    says: /an mbarrier takes 1 arrivals a phase, this is one more|: a race in |watchdog ended/,
   },
   {
     fault: "a stage is released before it is read",
@@ -227,7 +221,7 @@ export const mutations: readonly Mutation[] = [
       "copy_to_stage(to, src, bytes,",
       "copy_to_stage(to, src - (at.stage % 3 == 2 ? 1024 : 0), bytes,",
     ]],
-    says: wrong,
+    says: /other tokens|no token could be chosen|that are not all in a buffer/,
   },
   {
     fault: "copies are in flight when the block ends",
