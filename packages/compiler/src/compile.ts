@@ -159,8 +159,9 @@ function bytesOfLinear({ ops, values, weights }: Program): number {
  */
 const chunksInFlight = [
   { below: 2 ** 24, maxInFlight: 4 }, { below: 2 ** 25, maxInFlight: 5 },
-  { below: 2 ** 28, maxInFlight: 6 }, { below: Infinity, maxInFlight: 8 },
+  { below: 2 ** 28, maxInFlight: 6 },
 ] as const;
+const mostChunksInFlight = 8;
 
 /**
  * What is chosen where the planner's own choice is the more general one. Flags in the data decode every
@@ -168,11 +169,11 @@ const chunksInFlight = [
  */
 function defaultsFor(program: Program, { ranks }: PlanOptions): PlanOptions {
   const bytes = bytesOfLinear(program);
-  const { maxInFlight } = chunksInFlight.find(({ below }) => bytes < below) ?? {};
+  const found = chunksInFlight.find(({ below }) => bytes < below);
   const flags = ranks === undefined && program.limits.maxTokens <= 8;
   return {
     ...(flags ? { protocol: "flag" } as const : {}),
-    ...(maxInFlight === undefined ? {} : { maxInFlight }),
+    maxInFlight: found?.maxInFlight ?? mostChunksInFlight,
   };
 }
 

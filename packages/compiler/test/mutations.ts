@@ -99,7 +99,7 @@ export const mutations: readonly Mutation[] = [
   {
     fault: "the producer takes the next lap's phases for this one's",
     replace: [["    bar -= kStages * 8;\n    parity ^= 1u;", "    bar -= kStages * 8;"]],
-    says: /an mbarrier takes 1 arrivals a phase, this is one more|: a race in |watchdog ended/,
+    says: /an mbarrier takes 1 arrivals a phase, this is one more/,
   },
   {
     fault: "a stage is released before it is read",
@@ -219,9 +219,9 @@ export const mutations: readonly Mutation[] = [
     fault: "a copy from the chunk before",
     replace: [[
       "copy_to_stage(to, src, bytes,",
-      "copy_to_stage(to, src - (at.stage % 3 == 2 ? 1024 : 0), bytes,",
+      "copy_to_stage(to, src - (at.stage % 3 == 2 && src > c.params->stream ? 1024 : 0), bytes,",
     ]],
-    says: /other tokens|no token could be chosen|that are not all in a buffer/,
+    says: wrong,
   },
   {
     fault: "copies are in flight when the block ends",
