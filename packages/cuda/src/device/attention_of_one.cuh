@@ -157,7 +157,7 @@ template <class C> MPK_DEVICE bool run_attention_alone(Context& c, const u32* in
 template <class C> MPK_DEVICE void run_attention(Context& c, const u32* in) {
   if constexpr (OneMap<C>::kHas) {
     //few: // A window's limits need registers, and so do norms.
-    //few: constexpr bool kFew = OneMap<C>::kEarly && kConsumerRegisters >= 200
+    //few: constexpr bool kFew = OneMap<C>::kEarly && !kFewRegisters
     //few:     && !(C::kQkNorm && C::kWindow != 0)
     //few:     //profile: && C::kWindow == 0  // marks need some, too
     //few:     ;

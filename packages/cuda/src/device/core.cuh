@@ -1,6 +1,9 @@
 // The machinery of one SM: shared-memory map, waits with a watchdog, the instruction list. Constants named
 // k... come from the emitter.
 
+// A consumer has what the compiler gives every thread, 168 at most: this GPU's warps do not trade registers.
+constexpr bool kFewRegisters = kConsumerRegisters < 200;
+
 // A launch's tunables and pointers are in Params; what changes every step is in StepInfo.
 struct StepInfo {
   u32 tokens;    // tokens in this step

@@ -171,7 +171,7 @@ MPK_DEVICE bool open_step(Context& c) {
 // them over after it, so that nobody waits for them. An instruction without words ends the list.
 struct Fetch {
   // Not where registers are few: the words would take some of them during the task.
-  static constexpr bool kEarly = !MPK_FEW_KEYS;
+  static constexpr bool kEarly = !kFewRegisters;
   static constexpr u32 kTurns = (kInstructionWords + 31) / 32;
   u32 repeat, words[kTurns], deltas[kTurns];
 

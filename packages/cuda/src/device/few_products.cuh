@@ -67,17 +67,18 @@ template <class C> struct KeptProducts {
   // Each tile, or each so many, brings a warp the same chunks of K, and those fit 64 registers, or 32
   // where attention has few as well.
   static constexpr bool kFits = (C::kChunksPerTile % kWarps == 0 || kWarps % C::kChunksPerTile == 0) &&
-                                kOwn * Rows::kBlocks <= (MPK_FEW_KEYS ? 8 : 16);
+                                kOwn * Rows::kBlocks <= (kFewRegisters ? 8 : 16);
   typedef HeldRows<C, kOwn> Held;
   typedef typename Either<Held::kNorms, Scaled<C>, C>::Type Finished;
   //unnormed: // Half of what a thread has: ptxas put some of the early chunk into local memory then.
   //unnormed: static constexpr bool kLarge = Held::kNorms && kOwn * Rows::kBlocks == 16;
   // A tile has a chunk for each warp, whose fragments have registers beside x's.
-  static constexpr bool kEarly = kConsumerRegisters >= 200 && C::kFolds == 1 && kWarps == kConsumerWarps &&
+  static constexpr bool kEarly = !kFewRegisters && C::kFolds == 1 && kWarps == kConsumerWarps &&
                                  //profile: !Held::kNorms &&  // marks need registers, too
                                  //window: (!Held::kNorms || C::kGroups == 2) &&  // as do its limits
                                  //unnormed: (!kLarge || C::kGroups == 2) &&
                                  //unnormed: //window: !kLarge &&
+                                 //unnormed: //past: !kLarge &&
                                  C::kChunksPerTile >= kWarps;
   Held held = {};
   u32 next;  // this warp's next chunk, counted from the task's first
@@ -186,7 +187,7 @@ template <class C> struct LoadedProducts {
 template <class C> struct AheadProducts {
   typedef FewRows<C> Rows;
   static constexpr bool kFits = C::kNorm == 0 && sizeof(typename C::X) == 2 && Rows::kParts == 1 &&
-                                !Rows::kPadded && !MPK_FEW_KEYS;
+                                !Rows::kPadded && !kFewRegisters;
   typedef C Finished;
   typename Rows::Raw raw[2];
   u32 next;
@@ -231,7 +232,7 @@ template <class C> struct AheadProducts {
 template <class C> struct HalvesAhead {
   typedef FewRows<C> Rows;
   static constexpr bool kFits = C::kNorm == 0 && sizeof(typename C::X) == 2 && Rows::kParts == 2 &&
-                                C::kFolds == 2 && !Rows::kPadded && !MPK_FEW_KEYS;
+                                C::kFolds == 2 && !Rows::kPadded && !kFewRegisters;
   typedef C Finished;
   static constexpr u32 kBlocks = Rows::kPart / C::kFolds;  // of weights, of half a chunk
   typename Rows::Raw raw[2];

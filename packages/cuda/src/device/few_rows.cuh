@@ -56,7 +56,7 @@ template <class C> struct FewRows {
   static constexpr u32 kWarps = even_warps(C::kChunksPerTile);  // that multiply
   // Blocks of 32 columns that are loaded at once, and such parts of a chunk: 32 registers, or 16 where
   // attention has few as well.
-  static constexpr u32 kFew = (MPK_FEW_KEYS ? 8 : 16) / sizeof(X);
+  static constexpr u32 kFew = (kFewRegisters ? 8 : 16) / sizeof(X);
   static constexpr u32 kAtOnce = kFew < C::kFolds ? C::kFolds : kFew;
   static constexpr u32 kBlocks = C::kBlocksPerChunk * C::kFolds;  // of x, for a chunk of weights
   static constexpr u32 kPart = kBlocks < kAtOnce ? kBlocks : kAtOnce;
@@ -206,7 +206,7 @@ template <class C, u32 kChunks> struct HeldRows {
   // Each chunk of a tile is one warp's, so that together they have seen all of x.
   static constexpr bool kNorms =
       C::kNorm == 1 && C::kChunksPerTile % Rows::kWarps == 0 && Rows::kWarps <= 8;
-  static constexpr u32 kMost = MPK_FEW_KEYS ? 2 : 3, kAhead = kAll < kMost ? kAll : kMost;
+  static constexpr u32 kMost = kFewRegisters ? 2 : 3, kAhead = kAll < kMost ? kAll : kMost;
   Vec4 part[kAll][Rows::kPart];
 
   MPK_DEVICE static u32 chunk_of(u32 first, u32 i) {

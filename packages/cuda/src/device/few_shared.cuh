@@ -6,7 +6,7 @@ template <class C> struct SharedProducts {
   typedef FewRows<C> Rows;
   static constexpr u32 kSlices = C::kChunksPerTile / kConsumerWarps;
   // Slices of x in registers: this one, the next.
-  static constexpr u32 kTurns = kConsumerRegisters < 200 ? 1 : 2;
+  static constexpr u32 kTurns = kFewRegisters ? 1 : 2;
   static_assert(C::kChunksPerTile % kConsumerWarps == 0 && C::kTilesPerGroup == 2, "see chunksPerSlice");
   static_assert(C::kNorm == 0 && sizeof(typename C::X) == 2 && C::kFolds == 1, "fragments as they lie");
   typename Rows::Raw raw[kTurns][Rows::kParts];

@@ -23,14 +23,6 @@
 #define MPK_BULK_COPY 1
 #endif
 
-// Attention holds as many keys in registers as fit without spills: the compiler hoists differently
-// for each architecture, and sm_90 has the most room.
-#if MPK_ARCH < 900 || MPK_ARCH >= 1000
-#define MPK_FEW_KEYS 1
-#else
-#define MPK_FEW_KEYS 0
-#endif
-
 // Lanes of the producer warp that copy: bulk copies need one thread.
 #define MPK_PRODUCER_LANES (MPK_BULK_COPY ? 1u : 32u)
 // Arrivals that the barrier of a filled stage counts: one with bulk copies, else one a lane.

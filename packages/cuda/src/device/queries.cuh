@@ -254,7 +254,7 @@ template <class C> MPK_DEVICE void run_attention_of_many(Context& c, const u32* 
   // everywhere.
   forget(c.position);
   forget(c.tokens);
-  constexpr bool kTurnsEarly = C::kD <= 192;  // registers are few beside wide heads' sums
+  constexpr bool kTurnsEarly = C::kD <= 128;  // registers are few beside wide heads' sums
   HeadTurn<C> turn = {};
   if (kTurnsEarly) turn.prepare(c.lane, c.position + c.warp);
   const u32* ops = operands(in);
@@ -264,7 +264,9 @@ template <class C> MPK_DEVICE void run_attention_of_many(Context& c, const u32* 
       in[kWordTileLo] / (C::kHeads / C::kKvHeads), 0);
   begin_task(c, in);
   for (u32 head = in[kWordTileLo]; head < in[kWordTileHi]; head++) {
-    for (u32 octet0 = 0; octet0 < (c.tokens + 7) / 8; octet0 += kConsumerWarps) {
+    // All of a step's at once, mostly: one value less to hold. (ptxas spills more of it where registers are many.)
+    constexpr bool kOnce = kFewRegisters && kMaxTokens <= 8 * kConsumerWarps;
+    for (u32 octet0 = 0; octet0 < (kOnce ? 1 : (c.tokens + 7) / 8); octet0 += kConsumerWarps) {
       if (head > in[kWordTileLo] || octet0 > 0) consumer_barrier();
       if (!kTurnsEarly) turn.prepare(c.lane, c.position + c.warp);
       put_rows<C>(c, in, head, turn);

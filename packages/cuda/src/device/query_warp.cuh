@@ -7,11 +7,11 @@ template <class C> struct QueryMap {
   static constexpr u32 kBlocks = (C::kD + 31) / 32;  // of 32 dims, four lanes' 16 bytes
   // Whether a unit's keys and values are asked for at once, all of them: a latency a unit, not four. With
   // more queries most warps have some, and the past is staged. A window's limits need registers, too.
-  static constexpr bool kWhole = kMaxTokens > 8 && kMaxTokens <= 32 && kConsumerRegisters >= 200 &&
+  static constexpr bool kWhole = kMaxTokens > 8 && kMaxTokens <= 32 && !kFewRegisters &&
                                  kBlocks >= 2 && kBlocks <= 4 && C::kWindow == 0;
   // Blocks of keys or values in registers; the widest heads' sums leave room for one. (Of six blocks ptxas
-  // keeps two where one would spill, but for sm_80.)
-  static constexpr u32 kMostForTwo = MPK_ARCH == 800 ? 4 : 6;
+  // keeps two where one would spill, from sm_90 on.)
+  static constexpr u32 kMostForTwo = MPK_ARCH < 900 ? 4 : 6;
   static constexpr u32 kAtOnce = kWhole ? kBlocks : kBlocks < 2 || kBlocks > kMostForTwo ? 1 : 2;
   // Rows of shared memory: neighbours in other banks, two of them serve eight lanes.
   static constexpr u32 kRowBytes = kBlocks * 64 + (kBlocks % 2 == 0 ? 64 : 0);

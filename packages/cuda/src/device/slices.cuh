@@ -8,7 +8,7 @@ constexpr u32 kTokenRows = kMaxTokens <= 16 ? 16 : kMaxTokens <= 32 ? 32 : 64;
 // Accumulators of a tile, eight tokens each. Fewer tokens use two for each, to halve the chain.
 constexpr u32 kTokenSums = kTokenRows <= 32 ? 4 : 8;
 // Whether numbers wait in registers while weights are multiplied.
-constexpr bool kHoldsEarly = kConsumerRegisters >= 200;
+constexpr bool kHoldsEarly = !kFewRegisters;
 // Shared memory of such a task: buffers for slices of x, then [row] scale and mean. As many buffers as
 // hold the columns of a whole chunk, but three at least: x comes from L2, so what is on its way bounds it.
 constexpr u32 kScaleBytes = kTokenRows * 8;

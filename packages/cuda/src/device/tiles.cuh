@@ -11,9 +11,9 @@ template <class C> struct OneMap {
   static constexpr u32 kKeyVec = C::kD % 32 == 0 ? 8 : 4;  // a lane's consecutive dims of a key
   static constexpr u32 kPieces = C::kD / 4 / kKeyVec;
   // Tiles that a warp has in registers before the query is there, and the next ones while it computes.
-  static constexpr bool kEarly = !MPK_FEW_KEYS;
+  static constexpr bool kEarly = !kFewRegisters;
   // A window's limits beside norms leave room for one, where there are steps of several tokens, too.
-  static constexpr bool kRoomy = kConsumerRegisters >= 200 &&
+  static constexpr bool kRoomy = !kFewRegisters &&
                                  !(C::kWindow && C::kQkNorm && kMaxTokens > 1);
   static constexpr u32 kTiles = kEarly && (C::kD <= 64 || kRoomy) ? 2 : 1;
   static constexpr u32 kChains = kEarly ? 4 : 1;  // of products for a score
