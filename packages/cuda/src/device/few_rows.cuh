@@ -5,7 +5,7 @@
 template <class X> struct RawEight;
 template <> struct RawEight<float> {
   Vec4 low, high;
-  MPK_DEVICE void load(const float* p) {
+  template <bool kWhole> MPK_DEVICE void load(const float* p) {
     low = load_vec4(p);
     high = load_vec4(p + 4);
   }
@@ -22,9 +22,14 @@ template <> struct RawEight<float> {
 };
 template <> struct RawEight<u16> {
   Vec4 words;
-  MPK_DEVICE void load(const u16* p) {
-    const Vec2 low = load_vec2(p), high = load_vec2(p + 4);  // rows start at 8 bytes
-    words = Vec4{low.x, low.y, high.x, high.y};
+  // Rows start at 16 bytes, or at 8.
+  template <bool kWhole> MPK_DEVICE void load(const u16* p) {
+    if constexpr (kWhole) {
+      words = load_vec4(p);
+    } else {
+      const Vec2 low = load_vec2(p), high = load_vec2(p + 4);
+      words = Vec4{low.x, low.y, high.x, high.y};
+    }
   }
   MPK_DEVICE void set(const float (&v)[8]) {
     words = Vec4{pack_bf16(v[0], v[1]), pack_bf16(v[2], v[3]), pack_bf16(v[4], v[5]),
@@ -102,7 +107,7 @@ template <class C> struct FewRows {
         // A part or a chunk may end beyond x: any columns do there.
         const bool inside = (kBlocks % kPart == 0 || block < kBlocks) &&
                             (!kPadded || at < C::kK);
-        raw[b].load(inside ? from + block * 32 : row);
+        raw[b].template load<C::kWholeX>(inside ? from + block * 32 : row);
       } else {
         float v[8];
         for (u32 i = 0; i < 8; i++) {

@@ -37,6 +37,7 @@ export const body: OpBody<LinearAttrs> = {
     const gain = roles.gain === null ? null : inputOf(env, roles.gain);
     const products = Array.from({ length: attrs.groups }, (_, g) => `acc[${g}]`);
     const values = roles.extras.map((_, i) => `value[${i}]`);
+    const wholeX = [layout.k, x.stride, x.column].every((n) => n % 8 === 0);
     return {
       k: layout.k,
       n: layout.n,
@@ -55,7 +56,8 @@ export const body: OpBody<LinearAttrs> = {
       vectorX: layout.k % 4 === 0 && x.stride % 4 === 0 && x.column % 4 === 0,
       // Rows start at 16 bytes and are whole pieces of as many.
       wide: isWide(op),
-      copyX: x.dtype === "bf16" && [layout.k, x.stride, x.column].every((n) => n % 8 === 0),
+      copyX: x.dtype === "bf16" && wholeX,
+      wholeX,
       blocks: squares?.columns ?? 0,
       squaresStride: squares?.stride ?? 0,
       squaresWord: squares?.word ?? 0,
