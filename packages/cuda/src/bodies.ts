@@ -44,39 +44,57 @@ function instanceOf(plan: Plan, opIndex: number, table: ScheduleTable): OpInstan
   };
 }
 
+type Handed = ReadonlyMap<number, "bf16" | "terms">;
+
 /**
- * Results of attention that steps of several tokens hand over as bf16, in plans for a few: linears round
- * them, and each SM reads all of them. Steps of one token have words of their own for them, or few bytes.
+ * What steps of several tokens hand over as bf16, in plans for a few: each SM reads all that its linears
+ * multiply by. Results of attention that all readers round are rounded. What is added up as well, such as a
+ * residual stream, is in two terms, and linears multiply by the first. Steps of one token have words of their
+ * own for both, or few bytes.
  */
-function roundedValues({ program }: Plan): ReadonlySet<number> {
+function handedOver({ program, flags }: Plan): Handed {
   const { maxTokens } = program.limits;
-  if (maxTokens === 1 || maxTokens > fewTokens) return new Set();
-  const rounds = (id: number): boolean =>
+  if (maxTokens === 1 || maxTokens > fewTokens) return new Map();
+  const outputs = new Set(Object.values(program.outputs));
+  const bf16 = (id: number): boolean =>
     program.ops.every(({ kind, inputs, attrs }) => {
       const at = inputs.indexOf(id);
       if (at < 0) return true;
       if (kind !== "linear" || at > 0 || inputs.includes(id, 1)) return false;
       return attrs["norm"] === null && attrs["round"] === "bf16" && attrs["lastRow"] !== true;
     });
-  const attended = program.ops.filter(({ kind, attrs }) => kind === "attention" && attrs["out"] !== "bf16");
-  const ids = attended.flatMap(({ outputs }) => outputs);
-  return new Set(ids.filter((id) => rounds(id) && !Object.values(program.outputs).includes(id)));
+  const terms = (id: number): boolean => {
+    const type = program.values[id]?.type;
+    return type?.dtype === "f32" && type.shape[0] === "T" && flags.value.includes(id) &&
+      program.ops.every(({ kind, inputs }) => kind === "linear" || !inputs.includes(id)) &&
+      program.ops.some(({ inputs }) => inputs[0] === id);
+  };
+  const made = program.ops.flatMap(({ kind, outputs: [id = -1], attrs }): [number, "bf16" | "terms"][] => {
+    if (outputs.has(id)) return [];
+    if (kind === "attention") return attrs["out"] !== "bf16" && bf16(id) ? [[id, "bf16"]] : [];
+    return (kind === "linear" || kind === "embedding") && terms(id) ? [[id, "terms"]] : [];
+  });
+  return new Map(made);
 }
 
-function environment(plan: Plan, opIndex: number, vocab: number, rounded: ReadonlySet<number>): BodyEnv {
+function environment(plan: Plan, opIndex: number, vocab: number, handed: Handed): BodyEnv {
   const op = plan.program.ops[opIndex];
   if (op === undefined) throw new RangeError(`no op ${opIndex}`);
   const layout = plan.layouts[opIndex] ?? null;
   const inputs = op.inputs.length;
   let flagWord = inputs + op.outputs.length + op.states.length;
+  const few = (id: number) => {
+    const how = handed.get(id);
+    return how === undefined ? {} : { few: how };
+  };
   const flagOf = (id: number): number | null =>
     flagOffset(plan, locate(plan, id)) === null ? null : flagWord++;
   return {
     inputs: op.inputs.map((id, i) => ({
-      ...bodyOperand(plan, id, i, layout?.weights.includes(i) ?? false, flagOf(id)), rounds: rounded.has(id),
+      ...bodyOperand(plan, id, i, layout?.weights.includes(i) ?? false, flagOf(id)), ...few(id),
     })),
     outputs: op.outputs.map((id, i) => ({
-      ...bodyOperand(plan, id, inputs + i, false, flagOf(id)), rounds: rounded.has(id),
+      ...bodyOperand(plan, id, inputs + i, false, flagOf(id)), ...few(id),
     })),
     states: op.states.map((id, i) => ({
       word: inputs + op.outputs.length + i,
@@ -111,7 +129,7 @@ export function renderBodies(
   vocab: number,
 ): Bodies {
   const used = new Set(plan.tasks.op);
-  const rounded = roundedValues(plan);
+  const handed = handedOver(plan);
   const bodyOf = new Int32Array(plan.program.ops.length).fill(-1);
   const numbers = new Map<string, number>();
   const rendered: RenderedBody[] = [];
@@ -122,7 +140,7 @@ export function renderBodies(
     if (body === undefined) {
       throw new RangeError(`op '${op.kind}' at ${op.scope} has no CUDA body; add one to the table`);
     }
-    const env = environment(plan, index, vocab, rounded);
+    const env = environment(plan, index, vocab, handed);
     const key = JSON.stringify([op.kind, op.attrs, env]);
     const { run, text } = views.get(key) ?? renderOne(body, instanceOf(plan, index, table), env);
     views.set(key, { run, text });

@@ -21,8 +21,11 @@ export interface BodyOperand {
   readonly lastRow: boolean;
   /** Index of the operand's address word. */
   readonly word: number;
-  /** float32 that steps of a few tokens, but not of one, hand over as bf16: all its readers round it. */
-  readonly rounds?: boolean;
+  /**
+   * float32 that steps of a few tokens, but not of one, hand over as bf16: `bf16` as all readers round it,
+   * `terms` in two terms, rows of the first before those of the second, since some add it up.
+   */
+  readonly few?: "bf16" | "terms";
   /** Index of the address word of its copy, where steps of one token hand it over by flags. */
   readonly flag: number | null;
 }

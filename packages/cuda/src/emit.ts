@@ -42,9 +42,9 @@ const eventStride = 128;
 /** Page-table entries kept in shared memory; later ones are read from L2. */
 const sharedPages = 64;
 const deviceFiles = [
-  "machine", "core", "ring", "folds", "linear", "few_rows", "few_products", "linear_of_few",
-  "few_shared", "slices", "wide_ends", "few_tiles", "linear_wide", "heads", "columns", "attention",
-  "query_warp", "queries", "tiles", "attention_of_one", "attention_of_few", "rows", "squares",
+  "machine", "core", "ring", "folds", "values", "linear", "few_rows", "few_products",
+  "linear_of_few", "few_shared", "slices", "wide_ends", "few_tiles", "linear_wide", "heads", "columns",
+  "attention", "query_warp", "queries", "tiles", "attention_of_one", "attention_of_few", "rows", "squares",
   "candidates", "shortlist", "sampling", "choose", "decode", "pack",
 ] as const;
 /** Those that plans with flagged values have besides. */
@@ -64,13 +64,9 @@ export interface KernelParts {
   readonly few?: boolean;
   /** Steps may have more tokens than a few. */
   readonly many?: boolean;
-  /** Some attention has a window. */
-  readonly window?: boolean;
-  /** Some attention of 128 dims has no norms of q and k. */
-  readonly unnormed?: boolean;
 }
 
-const markedLine = /^( *)\/\/(profile|flags|past|hold|few|many|window|unnormed): (.*\n)/gm;
+const markedLine = /^( *)\/\/(profile|flags|past|hold|few|many): (.*\n)/gm;
 
 /** A device file's text. Lines marked `//profile:` are code with `profile`, else left out, and so on. */
 export function deviceText(
@@ -306,8 +302,6 @@ export function emit(
   const parts = {
     profile, flags: plan.flags.value.length > 0, past: usesSplit, hold: holdsStream(plan),
     few: maxTokens > 1 && maxTokens <= fewTokens, many: maxTokens > fewTokens,
-    window: bodies.bodies.some(({ text }) => /\bkWindow = [1-9]/.test(text)),
-    unnormed: bodies.bodies.some(({ text }) => /\bkD = 128;[^}]*\bkQkNorm = false/.test(text)),
   };
   const device = Object.fromEntries(
     [...deviceFiles, ...flagFiles].map((name) => [name, deviceText(`${name}.cuh`, parts).trim()]),

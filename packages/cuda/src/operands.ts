@@ -107,6 +107,10 @@ export function operandElement(operand: BodyOperand, row: string, column: string
     one && !operand.lastRow ? at : `static_cast<u64>(${line}) * ${operand.stride} + ${at}`;
   switch (operand.arena) {
     case "scratch":
+      if (operand.few === "terms") {
+        const behind = `c.tokens * ${operand.stride}`;
+        return `load_terms(in_scratch<u16>(c, ops[${operand.word}]) + ${offset}, ${behind})`;
+      }
       return `load_one(in_scratch<${type}>(c, ops[${operand.word}]) + ${offset})`;
     case "resident":
       return `load_resident(in_resident<${type}>(c, ops[${operand.word}]) + ${offset})`;

@@ -70,15 +70,8 @@ template <class C> struct KeptProducts {
                                 kOwn * Rows::kBlocks <= (kFewRegisters ? 8 : 16);
   typedef HeldRows<C, kOwn> Held;
   typedef typename Either<Held::kNorms, Scaled<C>, C>::Type Finished;
-  //unnormed: // Half of what a thread has: ptxas put some of the early chunk into local memory then.
-  //unnormed: static constexpr bool kLarge = Held::kNorms && kOwn * Rows::kBlocks == 16;
   // A tile has a chunk for each warp, whose fragments have registers beside x's.
   static constexpr bool kEarly = !kFewRegisters && C::kFolds == 1 && kWarps == kConsumerWarps &&
-                                 //profile: !Held::kNorms &&  // marks need registers, too
-                                 //window: (!Held::kNorms || C::kGroups == 2) &&  // as do its limits
-                                 //unnormed: (!kLarge || C::kGroups == 2) &&
-                                 //unnormed: //window: !kLarge &&
-                                 //unnormed: //past: !kLarge &&
                                  C::kChunksPerTile >= kWarps;
   Held held = {};
   u32 next;  // this warp's next chunk, counted from the task's first

@@ -19,17 +19,6 @@ MPK_DEVICE float warp_max(float v) {
   return v;
 }
 
-// Four consecutive activations as float32. Rows start at 8-byte (bf16) or 16-byte (f32) bounds.
-MPK_DEVICE void load_four(const float* p, float (&v)[4]) {
-  Vec4 r = load_vec4(p);
-  v[0] = bits_to_f32(r.x); v[1] = bits_to_f32(r.y);
-  v[2] = bits_to_f32(r.z); v[3] = bits_to_f32(r.w);
-}
-MPK_DEVICE void load_four(const u16* p, float (&v)[4]) {
-  Vec2 r = load_vec2(p);
-  v[0] = bf16_low(r.x); v[1] = bf16_high(r.x);
-  v[2] = bf16_low(r.y); v[3] = bf16_high(r.y);
-}
 // Four gains as they lie in memory: registers are dear while a task waits.
 struct Gains {
   Vec4 words;
@@ -49,11 +38,6 @@ struct Gains {
     g[2] = bits_to_f32(words.z); g[3] = bits_to_f32(words.w);
   }
 };
-MPK_DEVICE float load_one(const float* p) { return load_f32(p); }
-MPK_DEVICE float load_one(const u16* p) { return bf16_to_f32(load_u16(p)); }
-MPK_DEVICE i32 load_one(const i32* p) { return load_i32(p); }
-MPK_DEVICE void store_one(float* p, float v) { *p = v; }
-MPK_DEVICE void store_one(u16* p, float v) { *p = f32_to_bf16(v); }
 
 // Four from column k on, zero beyond kK; vector loads where every row allows them.
 template <class C, class X> MPK_DEVICE void load_clipped(const X* row, u32 k, float (&v)[4]) {
@@ -250,7 +234,6 @@ template <class C, u32 kTileFloats = 0>
 MPK_DEVICE void finish_group(Context& c, const u32* ops, const float* partial, u32 tile0,
                              u32 tiles, u32 rows, const typename C::Extras& first) {
   constexpr u32 kWidth = C::kWidth;
-  typename C::Out* out = in_scratch<typename C::Out>(c, ops[C::kOutOperand]);
   for (u32 e = c.thread; e < tiles * rows * kWidth; e += kConsumerThreads) {
     u32 r = e % kWidth, token = (e / kWidth) % rows, tile = e / (kWidth * rows);
     u32 column = (tile0 + tile) * kWidth + r;
@@ -268,7 +251,7 @@ MPK_DEVICE void finish_group(Context& c, const u32* ops, const float* partial, u
       }
       acc[g] = RowScale<C>::times(c, token, sum);
     }
-    store_one(out + static_cast<u64>(token) * C::kOutStride + column, extras.epilogue(acc));
+    store_output<C>(c, ops, token, column, extras.epilogue(acc));
   }
 }
 
@@ -308,6 +291,9 @@ template <class C> MPK_DEVICE constexpr bool shares_slices() {
 }
 
 template <class C> MPK_DEVICE void run_linear(Context& c, const u32* in) {
+  //few: if constexpr (C::kLastRow && sizeof(typename C::FewX) < sizeof(typename C::X)) {
+  //few:   return run_linear<FewInput<C>>(c, in);
+  //few: }
   bool several = c.tokens > 1;
   //flags: if (C::kFlagged) several = true;  // else it went its own way
   //flags: if (C::kFlagged && kMaxTokens == 1) return;

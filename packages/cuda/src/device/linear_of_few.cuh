@@ -67,9 +67,7 @@ MPK_DEVICE void finish_few(Context& c, const u32* ops, const float* partial, u32
       }
       acc[g] = RowScale<C>::times(c, output.token, sum);
     }
-    typename C::Out* out = in_scratch<typename C::Out>(c, ops[C::kOutOperand]);
-    store_one(out + static_cast<u64>(output.token) * C::kOutStride + output.column(tile0),
-              extras.epilogue(acc));
+    store_output<C>(c, ops, output.token, output.column(tile0), extras.epilogue(acc));
   }
 }
 

@@ -264,7 +264,7 @@ template <class C> MPK_DEVICE void run_attention_of_many(Context& c, const u32* 
       in[kWordTileLo] / (C::kHeads / C::kKvHeads), 0);
   begin_task(c, in);
   for (u32 head = in[kWordTileLo]; head < in[kWordTileHi]; head++) {
-    // All of a step's at once, mostly: one value less to hold. (ptxas spills more of it where registers are many.)
+    // All of a step's at once, mostly: one value less to hold. (ptxas spills more where registers are many.)
     constexpr bool kOnce = kFewRegisters && kMaxTokens <= 8 * kConsumerWarps;
     for (u32 octet0 = 0; octet0 < (kOnce ? 1 : (c.tokens + 7) / 8); octet0 += kConsumerWarps) {
       if (head > in[kWordTileLo] || octet0 > 0) consumer_barrier();

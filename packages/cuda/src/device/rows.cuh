@@ -9,7 +9,6 @@ template <class C> MPK_DEVICE void run_elements(Context& c, const u32* in) {
   //flags: if constexpr (C::kFlagged) { if (c.tokens == 1) return run_elements_of_one<C>(c, in); }
   const u32* ops = operands(in);
   begin_task(c, in);
-  typename C::Out* out = in_scratch<typename C::Out>(c, ops[C::kOutOperand]);
   const u32 lo = in[kWordTileLo] * C::kTile;
   const u32 end = in[kWordTileHi] * C::kTile, hi = end < C::kN ? end : C::kN;
   const u32 rows = row_count<C>(c), width = hi - lo;
@@ -26,7 +25,7 @@ template <class C> MPK_DEVICE void run_elements(Context& c, const u32* in) {
     for (u32 i = 0; i < kBatch; i++) {
       const u32 e = base + i * kConsumerThreads;
       if (e >= rows * width) break;
-      store_one(out + static_cast<u64>(e / width) * C::kOutStride + lo + e % width, values[i]);
+      store_output<C>(c, ops, e / width, lo + e % width, values[i]);
     }
   }
   end_task(c, in);

@@ -86,6 +86,7 @@ constexpr u32 kReportStream = 2u;
 // [core.cuh]
 // [ring.cuh]
 // [folds.cuh]
+// [values.cuh]
 // [linear.cuh]
 // [few_rows.cuh]
 // [few_products.cuh]
@@ -161,6 +162,7 @@ struct Body0 {
   static constexpr u32 kN = 32, kTile = 256, kRows = 0;
   static constexpr u32 kOutStride = 32, kOutOperand = 2;
   typedef float Out;
+  static constexpr bool kOutTerms = false;
   MPK_DEVICE static float element(const Context& c, const u32* ops, u32 row, u32 column) {
     return load_resident(in_resident<u16>(c, ops[1]) + static_cast<u64>(static_cast<u32>(static_cast<float>(c.shared->step.ids[row]))) * 32 + column);
   }
@@ -179,7 +181,9 @@ struct Body1 {
   static constexpr u32 kGainOperand = 2, kNormBiasOperand = 0;
   typedef float X;
   typedef float FewX;
+  static constexpr bool kWholeX = true;
   typedef float Out;
+  static constexpr bool kOutTerms = false;
   typedef u16 Gain;
   struct Extras {
     float value[1];
@@ -224,7 +228,9 @@ struct Body3 {
   static constexpr u32 kGainOperand = 0, kNormBiasOperand = 0;
   typedef float X;
   typedef u16 FewX;
+  static constexpr bool kWholeX = true;
   typedef float Out;
+  static constexpr bool kOutTerms = false;
   typedef u16 Gain;
   struct Extras {
     float value[1];
@@ -250,7 +256,9 @@ struct Body4 {
   static constexpr u32 kGainOperand = 3, kNormBiasOperand = 0;
   typedef float X;
   typedef float FewX;
+  static constexpr bool kWholeX = true;
   typedef u16 Out;
+  static constexpr bool kOutTerms = false;
   typedef u16 Gain;
   struct Extras {
     float value[1];
@@ -275,7 +283,9 @@ struct Body5 {
   static constexpr u32 kGainOperand = 0, kNormBiasOperand = 0;
   typedef u16 X;
   typedef u16 FewX;
+  static constexpr bool kWholeX = true;
   typedef float Out;
+  static constexpr bool kOutTerms = false;
   typedef u16 Gain;
   struct Extras {
     float value[1];
@@ -301,7 +311,9 @@ struct Body6 {
   static constexpr u32 kGainOperand = 2, kNormBiasOperand = 0;
   typedef float X;
   typedef float FewX;
+  static constexpr bool kWholeX = true;
   typedef float Out;
+  static constexpr bool kOutTerms = false;
   typedef u16 Gain;
   struct Extras {
     float value[1];

@@ -86,6 +86,7 @@ constexpr u32 kReportStream = 2u;
 // [core.cuh]
 // [ring.cuh]
 // [folds.cuh]
+// [values.cuh]
 // [linear.cuh]
 // [few_rows.cuh]
 // [few_products.cuh]
@@ -153,6 +154,7 @@ struct Body0 {
   static constexpr u32 kN = 300, kTile = 256, kRows = 0;
   static constexpr u32 kOutStride = 300, kOutOperand = 2;
   typedef float Out;
+  static constexpr bool kOutTerms = false;
   MPK_DEVICE static float element(const Context& c, const u32* ops, u32 row, u32 column) {
     return load_resident(in_resident<u16>(c, ops[1]) + static_cast<u64>(static_cast<u32>(static_cast<float>(c.shared->step.ids[row]))) * 300 + column);
   }
@@ -188,6 +190,7 @@ struct Body3 {
   static constexpr u32 kN = 300, kTile = 256, kRows = 0;
   static constexpr u32 kOutStride = 300, kOutOperand = 2;
   typedef float Out;
+  static constexpr bool kOutTerms = false;
   MPK_DEVICE static float element(const Context& c, const u32* ops, u32 row, u32 column) {
     return (column < 200u ? load_one(in_scratch<float>(c, ops[0]) + static_cast<u64>(row) * 200 + column) : load_one(in_scratch<float>(c, ops[1]) + static_cast<u64>(row) * 100 + (column - 200u)));
   }
@@ -197,6 +200,7 @@ struct Body4 {
   static constexpr u32 kN = 300, kTile = 256, kRows = 0;
   static constexpr u32 kOutStride = 300, kOutOperand = 2;
   typedef float Out;
+  static constexpr bool kOutTerms = false;
   MPK_DEVICE static float element(const Context& c, const u32* ops, u32 row, u32 column) {
     return ((load_one(in_scratch<float>(c, ops[0]) + static_cast<u64>(row) * 300 + column) < load_one(in_scratch<float>(c, ops[1]) + static_cast<u64>(row) * 300 + column) ? 1.0f : 0.0f) != 0.0f ? (m_tanh(load_one(in_scratch<float>(c, ops[0]) + static_cast<u64>(row) * 300 + column)) - 1.5f) : (load_one(in_scratch<float>(c, ops[1]) + static_cast<u64>(row) * 300 + column) * load_one(in_scratch<float>(c, ops[1]) + static_cast<u64>(row) * 300 + column)));
   }
@@ -206,6 +210,7 @@ struct Body5 {
   static constexpr u32 kN = 300, kTile = 256, kRows = 1;
   static constexpr u32 kOutStride = 300, kOutOperand = 1;
   typedef float Out;
+  static constexpr bool kOutTerms = false;
   MPK_DEVICE static float element(const Context& c, const u32* ops, u32 row, u32 column) {
     return (load_one(in_scratch<float>(c, ops[0]) + static_cast<u64>((c.tokens - 1)) * 300 + column) * 0.5f);
   }

@@ -60,6 +60,7 @@ export function elementsView(env: BodyEnv, tile: number, element: string, elemen
     tile,
     rows: fixedRows(out),
     outType: env.type(out),
+    outTerms: out.few === "terms",
     outStride: out.stride,
     outWord: out.word,
     element,

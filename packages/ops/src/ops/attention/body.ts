@@ -21,7 +21,7 @@ export const body: OpBody<WholeAttentionAttrs> = {
     }
     return {
       ...headsView(attrs, env), many: env.maxTokens > fewTokens, rounds: attrs.out === "bf16",
-      few: env.maxTokens > 1 && env.maxTokens <= fewTokens, roundsFew: outputOf(env).rounds === true,
+      few: env.maxTokens > 1 && env.maxTokens <= fewTokens, roundsFew: outputOf(env).few === "bf16",
     };
   },
 };
