@@ -40,10 +40,11 @@ template <class C> MPK_DEVICE void mark_ready(const C& c, u32 tile) {
 template <class C> MPK_DEVICE void keep_marks(const C& c, u32 instruction) {
   if (c.warp != kConsumerWarps - 2 || c.lane >= kProfileWords) return;
   u32& word = c.shared->marks[instruction & 3u][c.lane];
-  const u32 at = word, base = marks_of_step(c);
+  const u32 base = marks_of_step(c);
+  // Not read where nothing keeps it: a load that nothing waits for would be pending at arrivals.
+  u32* to = reinterpret_cast<u32*>(c.params->profile) + base + instruction * kProfileWords + c.lane;
+  if (base != 0) *to = word;
   word = 0;
-  if (base == 0) return;
-  reinterpret_cast<u32*>(c.params->profile)[base + instruction * kProfileWords + c.lane] = at;
 }
 
 // Of the step; in words `nanos` and behind it, unless 0, the clock of all SMs, an H200's in 32 ns.
