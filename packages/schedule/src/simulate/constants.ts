@@ -47,21 +47,21 @@ export interface SimulationConstants {
  */
 export const h200Constants: SimulationConstants = Object.freeze({
   streamShare: 1,
-  copyLatencyNanos: 934.8,
+  copyLatencyNanos: 908.8,
   handOffNanos: 1237,
   signalNanos: 5.4,
-  flagNanos: 251,
-  handOffSpreadNanos: 131.4,
-  copySpreadNanos: 180.6,
-  stateCopyNanos: 480,
-  prologueNanos: 446.8,
-  epilogueNanos: 485,
-  stateNanos: 1006,
+  flagNanos: 333.3,
+  handOffSpreadNanos: 106.5,
+  copySpreadNanos: 190.3,
+  stateCopyNanos: 350,
+  prologueNanos: 376.8,
+  epilogueNanos: 411.6,
+  stateNanos: 745.2,
   stepNanos: 1800,
   activationBytesPerNano: 28,
-  stateBytesPerNano: 39.9,
-  chunkNanos: 141.7,
-  stageNanos: 63.94,
+  stateBytesPerNano: 40.21,
+  chunkNanos: 219.7,
+  stageNanos: 70.15,
 });
 
 /**
