@@ -60,7 +60,7 @@ export const h200Constants: SimulationConstants = Object.freeze({
   stepNanos: 1800,
   activationBytesPerNano: 28,
   stateBytesPerNano: 40.21,
-  chunkNanos: 219.7,
+  chunkNanos: 200,
   stageNanos: 70.15,
 });
 
