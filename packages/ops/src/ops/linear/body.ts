@@ -37,6 +37,7 @@ export const body: OpBody<LinearAttrs> = {
     const gain = roles.gain === null ? null : inputOf(env, roles.gain);
     const products = Array.from({ length: attrs.groups }, (_, g) => `acc[${g}]`);
     const values = roles.extras.map((_, i) => `value[${i}]`);
+    // Of bf16, rows start at 16 bytes and are whole pieces of as many.
     const wholeX = [layout.k, x.stride, x.column].every((n) => n % 8 === 0);
     return {
       k: layout.k,
@@ -54,7 +55,6 @@ export const body: OpBody<LinearAttrs> = {
       lastRow: x.lastRow || (attrs.lastRow && fixedRows(x) !== 1),
       // Four elements at once: rows must start at 16 bytes (f32) or 8 bytes (bf16).
       vectorX: layout.k % 4 === 0 && x.stride % 4 === 0 && x.column % 4 === 0,
-      // Rows start at 16 bytes and are whole pieces of as many.
       wide: isWide(op),
       copyX: x.dtype === "bf16" && wholeX,
       wholeX,
