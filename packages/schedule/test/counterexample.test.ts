@@ -39,7 +39,7 @@ describe("counterexamples", () => {
           kinds.set(saved.claim.kind, (kinds.get(saved.claim.kind) ?? 0) + 1);
         }
       }),
-      { numRuns: 200 },
+      { numRuns: 1000 },
     );
     console.log([...kinds].map(([kind, count]) => `${count} ${kind}`).join(", "));
     for (const kind of ["race", "deadlock", "count", "law"]) expect(kinds.get(kind)).toBeDefined();

@@ -26,6 +26,10 @@ export function counterexampleOf(
     }
   };
   let made = witnessOf(model, violation);
+  // What would have to come first may be a step later, and wait for words that come behind: no run shows it.
+  // The law forbids it all the same, since words order nothing but themselves.
+  const { law, message } = violation;
+  if (made.claim.kind !== "law" && !shows(made)) made = witnessOf(model, { law, message });
   // Where triggers of another step may count, the run's own are not the only ones that do. The last
   // moves first: what came before them may have been there for their sake.
   for (let changed = made.schedule.length > 0; changed;) {

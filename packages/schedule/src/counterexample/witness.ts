@@ -21,9 +21,10 @@ export const stepsBeyond = 3;
 const mostListed = 24;
 
 /** A run that shows a violation; for laws that no run shows, the law to ask again. */
-export function witnessOf(model: Model, violation: Violation): Counterexample {
+export function witnessOf(
+  model: Model, { law, message, evidence }: Omit<Violation, "smallest">,
+): Counterexample {
   const { plan } = model;
-  const { law, message, evidence } = violation;
   const none: Shown = { kinds: ["many"], claim: { kind: "law" }, before: [], schedule: [] };
   const shown = evidence === undefined ? none : (witness(model, evidence) ?? none);
   return Object.freeze({
