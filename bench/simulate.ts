@@ -45,6 +45,10 @@ interface File {
 const { values } = parseArgs({
   options: { page: { type: "string" }, fit: { type: "string" } },
 });
+if (values.fit !== undefined && !(Number(values.fit) > 0)) {
+  console.error(`error: --fit is a number of seconds above 0, not '${values.fit}'`);
+  process.exit(2);
+}
 const file = JSON.parse(
   readFileSync(new URL("./measured.json", import.meta.url), "utf8"),
 ) as File;

@@ -65,7 +65,7 @@ template <class C> struct KeptProducts {
   static constexpr u32 kWarps = Rows::kWarps;
   static constexpr u32 kOwn = C::kChunksPerTile < kWarps ? 1 : C::kChunksPerTile / kWarps;
   // Each tile, or each so many, brings a warp the same chunks of K, and those fit 64 registers, or 32
-  // where attention has few as well.
+  // where threads have few.
   static constexpr bool kFits = (C::kChunksPerTile % kWarps == 0 || kWarps % C::kChunksPerTile == 0) &&
                                 kOwn * Rows::kBlocks <= (kFewRegisters ? 8 : 16);
   typedef HeldRows<C, kOwn> Held;

@@ -60,7 +60,7 @@ template <class C> struct FewRows {
   typedef typename C::X X;
   static constexpr u32 kWarps = even_warps(C::kChunksPerTile);  // that multiply
   // Blocks of 32 columns that are loaded at once, and such parts of a chunk: 32 registers, or 16 where
-  // attention has few as well.
+  // threads have few.
   static constexpr u32 kFew = (kFewRegisters ? 8 : 16) / sizeof(X);
   static constexpr u32 kAtOnce = kFew < C::kFolds ? C::kFolds : kFew;
   static constexpr u32 kBlocks = C::kBlocksPerChunk * C::kFolds;  // of x, for a chunk of weights

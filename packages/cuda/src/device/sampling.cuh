@@ -55,7 +55,7 @@ template <class F, class R> MPK_DEVICE u32 find_crossing(Context& c, const F& f,
 
 // Of all tokens with keys from `key` + d 2^shift on, d from 1 to kDigits: the sum of their weights, or their
 // number.
-constexpr u32 kDigitBits = !kFewRegisters ? 4 : 2, kDigits = (1u << kDigitBits) - 1;
+constexpr u32 kDigitBits = kFewRegisters ? 2 : 4, kDigits = (1u << kDigitBits) - 1;
 struct DigitSums {
   u64 from[kDigits];
 
@@ -118,7 +118,7 @@ MPK_DEVICE void keep_top_p(Context& c, Candidates& race, double p) {
   if (out == 0 && !reaches(sum_over(c, WeightAbove{race, 0}))) return;
   // The next key that occurs is the last to stay, perhaps not with all its ids.
   u32 next = 0xffffffffu;
-#pragma unroll !kFewRegisters ? 4 : 1
+#pragma unroll kFewRegisters ? 1 : 4
   for (u32 id = c.thread; id < kVocab; id += kConsumerThreads) {
     const u32 key = order_key(race.scaled(id));
     if (key > out && key < next && race.weight(id) > 0) next = key;
